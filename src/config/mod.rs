@@ -1,0 +1,257 @@
+//! What is true: the checked configuration. It cannot hold a bad value, and it is never built by hand outside
+//! `check.rs` and tests. What was written is in `file.rs`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::routing::{HostPattern, PathPattern};
+use crate::units::{Ratio, Weight};
+use crate::{cache, tail};
+
+/// The whole configuration of one edge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[cache]`
+    pub cache: Cache,
+    /// `[log]`
+    pub log: Log,
+    /// `[access_log]`
+    pub access_log: AccessLog,
+    /// `[[pool]]`, in the order written; names are unique.
+    pub pools: Vec<Arc<Pool>>,
+    /// `[[route]]`, in the order written; no two have the same match.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// `[server]`: listeners and what every connection must keep to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Where clients connect; at least one.
+    pub listen: Vec<SocketAddr>,
+    /// Where the operator connects; `None` when `"off"`.
+    pub admin: Option<SocketAddr>,
+    /// Worker threads, 1 to 1024.
+    pub threads: usize,
+    /// Peers whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long SIGTERM waits for requests in flight.
+    pub grace_period: Duration,
+    /// `[server.limits]`
+    pub limits: Limits,
+    /// `[server.timeouts]`
+    pub timeouts: ClientTimeouts,
+}
+
+/// `[server.limits]`: what one client may ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes of request line and headers together; more is answered 431.
+    pub head_size: usize,
+    /// Number of header fields; more is answered 431.
+    pub headers: usize,
+    /// Bytes of the request target; more is answered 414.
+    pub uri_length: usize,
+    /// Client connections at once; more are closed at once.
+    pub connections: usize,
+    /// Requests on one connection before it is closed.
+    pub requests_per_connection: u32,
+}
+
+/// `[server.timeouts]`: how long a client may take.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientTimeouts {
+    /// From the first byte of a head to its last; then 408 and close.
+    pub head: Duration,
+    /// Between requests of a kept-alive connection.
+    pub idle: Duration,
+    /// Between two reads of a request's body.
+    pub body: Duration,
+    /// For one write to make progress.
+    pub write: Duration,
+}
+
+/// `[cache]`: the one store all routes share.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cache {
+    /// The token that names this cache in `Cache-Status` and `Via`.
+    pub name: String,
+    /// Hard bound in bytes for bodies, heads and keys.
+    pub memory: u64,
+    /// Largest body stored, in bytes; larger ones are streamed, never truncated.
+    pub max_object: u64,
+}
+
+/// `[log]`: the operator's log on standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least severe level shown; `RUST_LOG` overrides it.
+    pub level: log::LevelFilter,
+}
+
+/// `[access_log]`: one line per request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    /// The line's form; `None` when `"off"`.
+    pub format: Option<LogFormat>,
+    /// Where lines go.
+    pub output: LogOutput,
+    /// The share of requests that are logged.
+    pub sample: Ratio,
+}
+
+/// The form of an access log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object.
+    Json,
+    /// `key=value` pairs.
+    Logfmt,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// `[[pool]]`: backends that serve the same content.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Unique name.
+    pub name: String,
+    /// At least one; addresses are unique.
+    pub backends: Vec<Backend>,
+    /// Active checks, if any.
+    pub health: Option<HealthCheck>,
+    /// Passive ejection after consecutive failures.
+    pub ejection: tail::health::Params,
+    /// Weight grows from a tenth to all over this time after a join or a recovery.
+    pub slow_start: Duration,
+    /// Upstream clocks.
+    pub timeouts: UpstreamTimeouts,
+    /// Idle connections kept open per edge, all backends of the pool together.
+    pub keepalive: Keepalive,
+    /// TLS to the backends, if any.
+    pub tls: Option<Tls>,
+    /// `[pool.tail] retry`
+    pub retry: Retry,
+}
+
+/// One entry of `backends`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// IP address or DNS name.
+    pub host: String,
+    /// 1 to 65535.
+    pub port: u16,
+    /// Share relative to its peers.
+    pub weight: Weight,
+}
+
+/// `health = { … }`: a GET every `interval` to every backend.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// Origin-form path, e.g. `/healthz`.
+    pub path: String,
+    /// `Host` sent; the backend's own address when `None`.
+    pub host: Option<String>,
+    /// From one check's start to the next's.
+    pub interval: Duration,
+    /// For connect, request and head together; at most `interval`.
+    pub timeout: Duration,
+    /// Inclusive ranges of statuses that mean healthy; at least one.
+    pub expect: Vec<(u16, u16)>,
+    /// Successes in a row before an unhealthy backend is used again.
+    pub rise: u32,
+    /// Failures in a row before a healthy backend is no longer used.
+    pub fall: u32,
+}
+
+/// `[pool.timeouts]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTimeouts {
+    /// TCP (and TLS) connect.
+    pub connect: Duration,
+    /// From the request written to the first byte of the response's head.
+    pub first_byte: Duration,
+    /// Between two reads of a response.
+    pub between_bytes: Duration,
+    /// For one write of the request to make progress.
+    pub write: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+}
+
+/// `keepalive = { … }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Whether connections to backends are reused.
+    pub enabled: bool,
+}
+
+/// `tls = { … }`: how backends are verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Name sent as SNI and verified; the backend's host when `None`.
+    pub server_name: Option<String>,
+    /// Whether certificate and name are verified.
+    pub verify: bool,
+    /// PEM file of certificate authorities; the system's when `None`.
+    pub ca: Option<PathBuf>,
+}
+
+/// `[pool.tail] retry = { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// Attempts after the first, 0 to 5.
+    pub attempts: u32,
+    /// Retries as a share of requests.
+    pub budget: tail::budget::Params,
+    /// Wait before each.
+    pub backoff: tail::backoff::Params,
+}
+
+/// `[[route]]`: what is matched and what then holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// `name`, or made from the match; unique. The label in metrics and logs.
+    pub name: String,
+    /// Which hosts.
+    pub host: HostPattern,
+    /// Which paths.
+    pub path: PathPattern,
+    /// Name of an existing pool.
+    pub pool: String,
+    /// From the request's head read to the response's last byte sent upstream-side.
+    pub timeout: Duration,
+    /// Largest request body in bytes; more is answered 413.
+    pub max_body: u64,
+    /// `[route.cache]`
+    pub cache: RouteCache,
+}
+
+/// `[route.cache]`: how the cache treats this route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteCache {
+    /// Whether responses may be stored and reused at all.
+    pub enabled: bool,
+    /// What may be stored.
+    pub storable: cache::storable::Params,
+    /// How long it is fresh and how stale it may be served.
+    pub freshness: cache::freshness::Params,
+    /// What tells requests apart.
+    pub key: cache::key::Params,
+    /// What tells variants apart.
+    pub vary: cache::vary::Params,
+    /// How long a request waits for another's fetch of the same key before it fetches for itself.
+    pub collapse_wait: Duration,
+}

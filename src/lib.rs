@@ -1,0 +1,40 @@
+//! Hedgerow: a caching reverse proxy that keeps the tail short.
+//!
+//! # The module map
+//!
+//! Pure policy: plain values in, decisions out. No socket, clock, lock, log or randomness of its own.
+//! * [`units`] ratios, sizes, weights, points in time; [`uri`] the one normalisation of a request target
+//! * [`cache`] what HTTP says about storing, freshness, validation, variants and keys
+//! * [`balance`] which backend; [`tail`] latency signals, budgets, backoff, health
+//! * [`routing`] which route
+//!
+//! The thin adapter around it.
+//! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
+//! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
+//! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase
+//! * [`telemetry`] metrics, access log; [`admin`] the operator's listener; [`server`] starts and drains it all
+//!
+//! # The import rule
+//!
+//! Imports go downwards only, as listed in ARCHITECTURE.md; `tests/layering.rs` enforces it.
+
+pub mod admin;
+pub mod balance;
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod health_check;
+pub mod lane;
+pub mod proxy;
+pub mod reload;
+pub mod routing;
+pub mod server;
+pub mod snapshot;
+pub mod store;
+pub mod tail;
+pub mod telemetry;
+pub mod units;
+pub mod upstream;
+pub mod uri;

@@ -1,0 +1,5 @@
+//! The route table.
+
+/// Finds the most specific route.
+#[derive(Debug)]
+pub struct Table;
