@@ -1,4 +1,155 @@
-//! (to be written)
+//! The command line.
 
-/// Runs.
-pub fn main() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Loaded, Problem};
+use crate::server;
+
+/// sysexits' EX_CONFIG.
+const EXIT_CONFIG: u8 = 78;
+/// sysexits' EX_UNAVAILABLE.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// A caching reverse proxy that keeps the tail short.
+///
+/// Exit codes: 0 done; 2 wrong arguments; 69 cannot start (an address in use, say); 78 wrong configuration.
+#[derive(Debug, Parser)]
+#[command(name = "hedgerow", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the edge in the foreground
+    ///
+    /// SIGHUP reloads the configuration, SIGUSR1 reopens the access log, SIGTERM drains and exits, SIGINT exits at once.
+    Run {
+        /// A TOML file, or a directory whose *.toml files are merged
+        #[arg(long, short, value_name = "PATH")]
+        config: PathBuf,
+    },
+    /// Check a configuration: report every error, exit 0 or 78
+    Check {
+        /// A TOML file, or a directory whose *.toml files are merged
+        #[arg(long, short, value_name = "PATH")]
+        config: PathBuf,
+    },
+    /// Run an edge on 127.0.0.1:8080 over three embedded backends, one of which degrades on a schedule
+    Demo,
+    /// Print the default configuration, every key commented
+    PrintConfig,
+    /// Ask a running edge's admin address whether it is alive: exit 0 or 1
+    #[command(name = "healthcheck")]
+    HealthCheck {
+        /// The admin address
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+        admin: std::net::SocketAddr,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { config } => run(config),
+        Command::Check { config } => check(&config),
+        Command::Demo => demo(),
+        Command::PrintConfig => print(config::DEFAULT),
+        Command::HealthCheck { admin } => health_check(admin),
+    }
+}
+
+fn run(path: PathBuf) -> ExitCode {
+    let Loaded { config, warnings } = match config::load(&path) {
+        Ok(loaded) => loaded,
+        Err(problems) => return report(&problems),
+    };
+    start_log(config.log.level);
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    serve(config, Some(path), |running| {
+        let addresses: Vec<String> = running.addresses().iter().map(ToString::to_string).collect();
+        log::info!("serving on {}", addresses.join(", "));
+        if let Some(admin) = running.admin() {
+            log::info!("admin on {admin}");
+        }
+    })
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    match config::load(path) {
+        Ok(Loaded { config, warnings }) => {
+            complain(&warnings);
+            print(&format!(
+                "{}: ok ({} pools, {} routes)\n",
+                path.display(),
+                config.pools.len(),
+                config.routes.len()
+            ))
+        }
+        Err(problems) => report(&problems),
+    }
+}
+
+fn demo() -> ExitCode {
+    let (demo, config) = match crate::demo::start() {
+        Ok(started) => started,
+        Err(e) => {
+            say(&format!("cannot start the demo: {e}\n"));
+            return ExitCode::from(EXIT_UNAVAILABLE);
+        }
+    };
+    start_log(log::LevelFilter::Warn);
+    serve(config, None, move |running| {
+        if let (Some(edge), Some(admin)) = (running.addresses().first(), running.admin()) {
+            print(&demo.banner(*edge, admin));
+        }
+    })
+}
+
+fn serve(config: config::Config, source: Option<PathBuf>, started: impl FnOnce(&server::Running)) -> ExitCode {
+    match server::run(config, source, started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            say(&format!("hedgerow: {e}\n"));
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+    }
+}
+
+/// `RUST_LOG` wins over the configuration. Pingora tells of every failed request in its own words; ours are enough.
+fn start_log(level: log::LevelFilter) {
+    let filter = format!("{level},pingora_proxy=off,pingora_cache=error,pingora_core=error");
+    // Fails only if a logger is set already, which then stays.
+    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).try_init();
+}
+
+fn report(problems: &[Problem]) -> ExitCode {
+    complain(problems);
+    let errors = problems.iter().filter(|p| p.is_error()).count();
+    say(&format!("{errors} error{}\n", if errors == 1 { "" } else { "s" }));
+    ExitCode::from(EXIT_CONFIG)
+}
+
+fn complain(problems: &[Problem]) {
+    problems.iter().for_each(|problem| say(&format!("{problem}\n")));
+}
+
+fn say(text: &str) {
+    // Nobody is left to tell if standard error is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `hedgerow print-config | head` is no failure.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

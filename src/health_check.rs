@@ -1,1 +1,85 @@
-//! (to be written)
+//! Active checks: a GET to every backend of a pool, again and again, whether or not requests come.
+//!
+//! A check uses its own connection and closes it: a pooled one would tell of the connection's health, and a backend
+//! whose workers are all busy with kept-alive connections would look healthy to whoever holds one.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+
+use futures::future::join_all;
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use pingora::{ErrorType, Result};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::clock;
+use crate::config::HealthCheck;
+use crate::edge::Edge;
+use crate::upstream::{Member, Pool};
+
+/// Checks the pools of every generation; never returns.
+pub async fn run(edge: Arc<Edge>) {
+    let connector = Arc::new(Connector::new(None));
+    let mut generations = edge.generations();
+    let mut watched: HashSet<usize> = HashSet::new();
+    loop {
+        let snapshot = edge.snapshot();
+        // A pool that a reload left as it was is the same pool and is being checked already.
+        let pools: HashSet<usize> = snapshot.pools().iter().map(|p| Arc::as_ptr(p) as usize).collect();
+        for pool in snapshot.pools().iter().filter(|p| !watched.contains(&(Arc::as_ptr(p) as usize))) {
+            if let Some(check) = pool.config().health.clone() {
+                tokio::spawn(check_pool(Arc::downgrade(pool), check, connector.clone()));
+            }
+        }
+        watched = pools;
+        drop(snapshot);
+        if generations.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn check_pool(pool: Weak<Pool>, check: HealthCheck, connector: Arc<Connector>) {
+    let mut ticks = interval(check.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(pool) = pool.upgrade() else { return };
+        let members = pool.members();
+        join_all(members.iter().map(|member| check_member(member, &check, &connector))).await;
+    }
+}
+
+async fn check_member(member: &Member, check: &HealthCheck, connector: &Connector) {
+    let result = match timeout(check.timeout, ask(member, check, connector)).await {
+        Ok(Ok(status)) if check.expect.iter().any(|(low, high)| (*low..=*high).contains(&status)) => "passed",
+        Ok(Ok(_)) => "status",
+        Ok(Err(e)) => match e.etype() {
+            ErrorType::ConnectRefused | ErrorType::ConnectError | ErrorType::ConnectNoRoute => "connect-failed",
+            ErrorType::ConnectTimedout | ErrorType::ReadTimedout => "timeout",
+            _ => "invalid",
+        },
+        Err(_) => "timeout",
+    };
+    let backend = &member.backend;
+    backend.counters().health_check(result);
+    let change = backend.health().lock().on_check(result == "passed", check.rise, check.fall, clock::now());
+    if let Some(t) = change {
+        backend.changed(t);
+    }
+}
+
+async fn ask(member: &Member, check: &HealthCheck, connector: &Connector) -> Result<u16> {
+    let (mut http, _) = connector.get_http_session(&*member.peer).await?;
+    let mut request = RequestHeader::build("GET", check.path.as_bytes(), Some(3))?;
+    let host = check.host.clone().unwrap_or_else(|| member.backend.name().to_owned());
+    request.insert_header(http::header::HOST, host)?;
+    request.insert_header(http::header::USER_AGENT, "hedgerow-health-check")?;
+    request.insert_header(http::header::CONNECTION, "close")?;
+    http.write_request_header(Box::new(request)).await?;
+    http.finish_request_body().await?;
+    http.read_response_header().await?;
+    let status = http.response_header().map_or(0, |h| h.status.as_u16());
+    http.shutdown().await;
+    Ok(status)
+}

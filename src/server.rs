@@ -1,1 +1,252 @@
-//! (to be written)
+//! A running edge: listeners, background work, signals, drain.
+//!
+//! Pingora's own `Server` sleeps out its whole grace period even when idle and cannot tell which port it got, so its
+//! services are started here, on one runtime, over sockets that are bound before anything else can fail.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora::apps::http_app::HttpServer;
+use pingora::apps::HttpServerOptions;
+use pingora::proxy::ProxyServiceBuilder;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds};
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admin::Admin;
+use crate::config::Config;
+use crate::edge::Edge;
+use crate::proxy::Proxy;
+use crate::reload::Reloader;
+use crate::{clock, health_check, lane};
+
+/// Connections the kernel holds for us while we are busy.
+const BACKLOG: i32 = 4096;
+/// How often quantiles are published.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How long the start waits for names to resolve before it serves without them.
+const RESOLVE_WAIT: Duration = Duration::from_secs(2);
+
+/// Why an edge could not be started: sentences for the operator.
+#[derive(Debug)]
+pub struct StartError(pub Vec<String>);
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// An edge that serves.
+pub struct Running {
+    edge: Arc<Edge>,
+    reloader: Arc<Reloader>,
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    stop_proxy: watch::Sender<bool>,
+    stop_admin: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Starts an edge on the current runtime. It serves when this returns. `source` is where reloads read from.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, or what of the configuration cannot be had on this machine.
+    pub async fn start(config: Config, source: Option<PathBuf>) -> Result<Running, StartError> {
+        let listeners: Vec<Socket> = config.server.listen.iter().map(|a| bind(*a)).collect::<Result<_, _>>()?;
+        let admin_listener = config.server.admin.map(bind).transpose()?;
+        let threads = config.server.threads;
+        let edge = Arc::new(Edge::new(config).map_err(StartError)?);
+        let reloader = Arc::new(Reloader::new(edge.clone(), source));
+        resolve_first(&edge).await;
+
+        let mut tasks = JoinSet::new();
+        let (stop_proxy, proxy_stopped) = watch::channel(false);
+        let (stop_admin, admin_stopped) = watch::channel(false);
+        let conf = Arc::new(ServerConf { threads, ..ServerConf::default() });
+        let mut options = HttpServerOptions::default();
+        options.force_custom = true;
+        let mut proxy = ProxyServiceBuilder::new(&conf, Proxy::new(edge.clone()))
+            .custom(Proxy::connector(), lane::entrance(edge.clone()))
+            .server_options(options)
+            .build();
+        let (addresses, fds) = hand_over(listeners, |address| proxy.add_tcp(address))?;
+        tasks.spawn(async move { proxy.start_service(Some(fds), proxy_stopped, 1).await });
+
+        let mut admin = None;
+        if let Some(listener) = admin_listener {
+            let app = HttpServer::new_app(Admin::new(edge.clone(), reloader.clone()));
+            let mut service = Service::new("admin".to_owned(), app);
+            let (bound, fds) = hand_over(vec![listener], |address| service.add_tcp(address))?;
+            admin = bound.first().copied();
+            tasks.spawn(async move { service.start_service(Some(fds), admin_stopped, 1).await });
+        }
+        tasks.spawn(health_check::run(edge.clone()));
+        tasks.spawn(publish_quantiles(edge.clone()));
+        Ok(Running { edge, reloader, addresses, admin, stop_proxy, stop_admin, tasks })
+    }
+
+    /// Where clients connect, with the ports that were got for port 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where the operator connects.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// What the parts share.
+    pub fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// Reads the configuration anew.
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
+    }
+
+    /// Stops accepting, lets requests in flight finish for up to `grace`, and stops. Returns the number of
+    /// connections that were cut.
+    pub async fn drain(mut self, grace: Duration) -> usize {
+        self.edge.drain();
+        // Receivers are gone only if the services have ended by themselves.
+        let _ = self.stop_proxy.send(true);
+        let _ = tokio::time::timeout(grace, self.edge.connections().gone()).await;
+        let cut = self.edge.connections().count();
+        let _ = self.stop_admin.send(true);
+        self.tasks.abort_all();
+        self.edge.access_log().flush();
+        cut
+    }
+}
+
+/// Runs an edge in the foreground until a signal ends it.
+///
+/// # Errors
+/// As for [`Running::start`].
+pub fn run(config: Config, source: Option<PathBuf>, started: impl FnOnce(&Running)) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.threads)
+        .enable_all()
+        .build()
+        .map_err(|e| StartError(vec![format!("cannot start {} threads: {e}", config.server.threads)]))?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::new().map_err(|e| StartError(vec![format!("cannot listen for signals: {e}")]))?;
+        let running = Running::start(config, source).await?;
+        started(&running);
+        serve(running, &mut signals).await;
+        Ok(())
+    });
+    // Whatever still runs was given its time in the drain.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(running: Running, signals: &mut Signals) {
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => {
+                // The outcome is in the log.
+                let _ = running.reloader.reload();
+            }
+            _ = signals.reopen.recv() => {
+                running.edge.access_log().reopen();
+                log::info!("access log reopened");
+            }
+            _ = signals.interrupt.recv() => {
+                log::info!("interrupted");
+                running.drain(Duration::ZERO).await;
+                return;
+            }
+            _ = signals.terminate.recv() => break,
+        }
+    }
+    let grace = running.edge.peek().config().server.grace_period;
+    log::info!("draining: up to {} for {} connections", humantime::format_duration(grace), running.edge.connections().count());
+    tokio::select! {
+        cut = running.drain(grace) => match cut {
+            0 => log::info!("drained"),
+            cut => log::warn!("the grace period is over: {cut} connections cut"),
+        },
+        _ = signals.interrupt.recv() => log::info!("interrupted while draining"),
+        _ = signals.terminate.recv() => log::info!("terminated while draining"),
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<Socket, StartError> {
+    let listen = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    };
+    listen().map_err(|e| StartError(vec![format!("cannot listen on {address}: {e}")]))
+}
+
+/// Gives bound sockets to a pingora service, under the addresses they really have.
+fn hand_over(sockets: Vec<Socket>, mut add: impl FnMut(&str)) -> Result<(Vec<SocketAddr>, ListenFds), StartError> {
+    let mut fds = Fds::new();
+    let mut addresses = Vec::new();
+    for socket in sockets {
+        let address = socket.local_addr().ok().and_then(|a| a.as_socket());
+        let address = address.ok_or_else(|| StartError(vec!["a socket without an address".to_owned()]))?;
+        add(&address.to_string());
+        fds.add(address.to_string(), socket.into_raw_fd());
+        addresses.push(address);
+    }
+    Ok((addresses, Arc::new(Mutex::new(fds))))
+}
+
+/// Gives DNS a moment, so that the first requests find their backends.
+async fn resolve_first(edge: &Edge) {
+    let snapshot = edge.snapshot();
+    let known = futures::future::join_all(snapshot.pools().iter().map(|pool| pool.populated()));
+    if tokio::time::timeout(RESOLVE_WAIT, known).await.is_err() {
+        log::warn!("some names have not resolved yet; their pools answer 503 until they do");
+    }
+}
+
+async fn publish_quantiles(edge: Arc<Edge>) {
+    let mut ticks = tokio::time::interval(PUBLISH_EVERY);
+    loop {
+        ticks.tick().await;
+        let now = clock::now();
+        for pool in edge.peek().pools() {
+            pool.members().iter().for_each(|member| member.backend.window().publish(now));
+        }
+    }
+}

@@ -1,1 +1,100 @@
-//! (to be written)
+//! One immutable generation of everything a request needs to know.
+//!
+//! A request takes the current snapshot once and keeps it, so that a reload in its midst cannot change its rules.
+//! What must outlive reloads (a backend's signals, counters) is shared between snapshots.
+
+use std::sync::Arc;
+
+use crate::config::{self, Config};
+use crate::routing::Table;
+use crate::telemetry::{Metrics, RouteMetrics};
+use crate::units::Tick;
+use crate::upstream::Pool;
+use crate::upstream::resolve::Resolver;
+
+/// One generation of the configuration, ready for use.
+#[derive(Debug)]
+pub struct Snapshot {
+    generation: u64,
+    config: Arc<Config>,
+    table: Table<usize>,
+    routes: Vec<Arc<Route>>,
+    pools: Vec<Arc<Pool>>,
+}
+
+/// A route with what it leads to.
+#[derive(Debug)]
+pub struct Route {
+    /// The checked configuration.
+    pub config: Arc<config::Route>,
+    /// Where its requests go.
+    pub pool: Arc<Pool>,
+    /// Where they are counted.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+impl Snapshot {
+    /// Builds the generation after `before`. Pools whose configuration is unchanged are the same pools; in a changed
+    /// pool, backends that stay are the same backends.
+    ///
+    /// # Errors
+    /// A sentence for the operator for every pool that cannot be built.
+    pub fn build(
+        config: Config,
+        before: Option<&Snapshot>,
+        resolver: &Arc<Resolver>,
+        metrics: &Metrics,
+        now: Tick,
+    ) -> Result<Snapshot, Vec<String>> {
+        let config = Arc::new(config);
+        let mut errors = Vec::new();
+        let mut pools = Vec::new();
+        for pool in &config.pools {
+            let old = before.and_then(|b| b.pools.iter().find(|p| p.name() == pool.name));
+            if let Some(same) = old.filter(|old| **old.config() == *pool) {
+                pools.push(same.clone());
+                continue;
+            }
+            match Pool::new(pool.clone(), old.map(Arc::as_ref), metrics, now) {
+                Ok(pool) => {
+                    pool.watch(resolver);
+                    pools.push(pool);
+                }
+                Err(e) => errors.push(format!("pool {:?}: {e}", pool.name)),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let routes: Vec<_> = config.routes.iter().filter_map(|route| route_of(route, &pools, metrics)).collect();
+        let table = Table::new(routes.iter().enumerate().map(|(i, r)| (r.config.host.clone(), r.config.path.clone(), i)));
+        let generation = before.map_or(1, |b| b.generation + 1);
+        Ok(Snapshot { generation, config, table, routes, pools })
+    }
+
+    /// Counts from 1; a reload adds 1.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The checked configuration.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The most specific route for a normalised host and path.
+    pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        self.table.find(host, path).and_then(|i| self.routes.get(i))
+    }
+
+    /// All pools, in the order written.
+    pub fn pools(&self) -> &[Arc<Pool>] {
+        &self.pools
+    }
+}
+
+/// The checked configuration names only pools that exist, so nothing is left out here.
+fn route_of(route: &Arc<config::Route>, pools: &[Arc<Pool>], metrics: &Metrics) -> Option<Arc<Route>> {
+    let pool = pools.iter().find(|p| p.name() == route.pool)?.clone();
+    Some(Arc::new(Route { config: route.clone(), pool, metrics: metrics.route(&route.name) }))
+}

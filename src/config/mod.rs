@@ -187,6 +187,8 @@ pub struct UpstreamTimeouts {
     pub between_bytes: Duration,
     /// For one write of the request to make progress.
     pub write: Duration,
+    /// The whole exchange, from the request's first byte written to the response's last byte read.
+    pub total: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
 }
@@ -231,7 +233,7 @@ pub struct Route {
     pub path: PathPattern,
     /// Name of an existing pool.
     pub pool: String,
-    /// From the request's head read to the response's last byte sent upstream-side.
+    /// How long a client waits for a response's head, over all attempts, counted from the last byte of its request.
     pub timeout: Duration,
     /// Largest request body in bytes; more is answered 413.
     pub max_body: u64,

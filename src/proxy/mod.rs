@@ -1,1 +1,249 @@
-//! (to be written)
+//! A request, phase by phase, in the order in which pingora calls them.
+//!
+//! Each phase is short and names what it does; the doing is in the files beside this one.
+
+mod attempts;
+mod caching;
+mod ctx;
+mod exchange;
+mod forward;
+mod identity;
+mod log;
+mod notes;
+mod request;
+mod respond;
+mod upload;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::cache::key::HashBinary;
+use pingora::cache::lock::CacheLock;
+use pingora::cache::predictor::Predictor;
+use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+
+pub use ctx::Ctx;
+pub use forward::Forward;
+
+use crate::edge::Edge;
+use crate::upstream::Failure;
+
+/// How long one fetch may hold its key before another request may compete for it.
+const COLLAPSE_AGE: Duration = Duration::from_secs(60);
+/// Keys remembered as not storable, in each of 32 shards.
+const UNSTORABLE_KEYS: usize = 1024;
+/// Idle connections to backends kept open in all.
+const IDLE_UPSTREAM: usize = 1024;
+
+/// The proxy of one edge.
+pub struct Proxy {
+    edge: Arc<Edge>,
+    cache: caching::Shared,
+    /// Selects the path on which sessions choose their backend themselves.
+    marker: HttpPeer,
+}
+
+impl Proxy {
+    /// The proxy of `edge`. What pingora's cache wants to be `'static` is leaked, once per edge.
+    pub fn new(edge: Arc<Edge>) -> Proxy {
+        let cache = caching::Shared {
+            store: edge.store(),
+            lock: Box::leak(CacheLock::new_boxed(COLLAPSE_AGE)),
+            predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, None))),
+        };
+        Proxy { edge, cache, marker: forward::marker_peer() }
+    }
+
+    /// The connector whose sessions carry the forwarded requests.
+    pub fn connector() -> Forward {
+        Forward::new(Arc::new(Connector::new(Some(ConnectorOptions::new(IDLE_UPSTREAM)))))
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        let mut ctx = Ctx::new(self.edge.snapshot());
+        ctx.in_flight = Some(self.edge.metrics().request());
+        ctx
+    }
+
+    /// No modules: pingora's default one costs an allocation per request and does nothing here.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        match request::enter(session, ctx) {
+            Ok(()) => Ok(false),
+            Err(refusal) => respond::refuse(session, ctx, &refusal).await.map(|()| true),
+        }
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        caching::enable(&self.cache, session, ctx);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, session: &Session, ctx: &mut Ctx) -> Result<CacheKey> {
+        Ok(caching::cache_key(session, ctx))
+    }
+
+    fn cache_vary_filter(&self, meta: &CacheMeta, ctx: &mut Ctx, request: &RequestHeader) -> Option<HashBinary> {
+        let route = ctx.route.clone()?;
+        let variance = caching::variance(&route, meta.headers(), request);
+        if variance.is_some() {
+            ctx.cache.note_variants();
+        }
+        variance
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        session: &mut Session,
+        meta: &CacheMeta,
+        _hit: &mut HitHandler,
+        _fresh: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<ForcedFreshness>> {
+        Ok(caching::judge_hit(session, meta, ctx))
+    }
+
+    fn should_serve_stale(&self, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) -> bool {
+        caching::may_serve_stale(session, ctx, error)
+    }
+
+    async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if !ctx.cache.only_if_cached {
+            return Ok(true);
+        }
+        respond::refuse(session, ctx, &request::not_cached()).await.map(|()| false)
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        if session.is_upgrade_req() {
+            return upstream::upgraded_peer(ctx).map_err(forward::error);
+        }
+        Ok(Box::new(self.marker.clone()))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        upstream::prepare(session, request, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.received += body.as_ref().map_or(0, |b| b.len() as u64);
+        let limit = ctx.route.as_ref().map_or(u64::MAX, |r| r.config.max_body);
+        if ctx.received > limit && ctx.upgraded.is_none() {
+            let mut e = Error::explain(ErrorType::HTTPStatus(413), "request body over max_body");
+            e.as_down();
+            return Err(e);
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        upstream::receive(session, response, ctx);
+        Ok(())
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<RespCacheable> {
+        Ok(caching::judge_response(self.cache.store, session, response, ctx))
+    }
+
+    fn cache_not_modified_filter(&self, session: &Session, response: &ResponseHeader, _ctx: &mut Ctx) -> Result<bool> {
+        Ok(caching::not_modified(session, response))
+    }
+
+    async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        if response.status.is_informational() {
+            return Ok(());
+        }
+        if self.edge.is_draining() {
+            session.set_keepalive(None);
+        }
+        ctx.answered = true;
+        respond::add_headers(session, ctx, response)
+    }
+
+    /// Attempts are repeated by the session itself, or not at all.
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        _session: &mut Session,
+        mut e: Box<Error>,
+        _ctx: &mut Ctx,
+        _reused: bool,
+    ) -> Box<Error> {
+        e.set_retry(false);
+        e
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        upstream::upgrade_failed(ctx, Failure::of_connect(&e));
+        e.set_retry(false);
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let refusal = log::fault(e, session, ctx);
+        let error_code = match refusal {
+            Some(refusal) if session.response_written().is_none() => {
+                let sent = respond::refuse(session, ctx, &refusal).await;
+                sent.map_or(0, |()| refusal.status)
+            }
+            _ => 0,
+        };
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, e: Option<&Error>, ctx: &mut Ctx) {
+        log::request(&self.edge, session, e, ctx);
+    }
+
+    /// Every failure is logged once, by us, with the request's line.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Ctx, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+}

@@ -1,0 +1,130 @@
+//! What the parts of a running edge share: the current snapshot, the store, the counters, the logs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::connections::Connections;
+use crate::snapshot::Snapshot;
+use crate::store::{self, Store};
+use crate::telemetry::{AccessLog, Metrics};
+use crate::upstream::resolve::Resolver;
+use crate::{clock, config};
+
+/// A running edge.
+pub struct Edge {
+    snapshot: ArcSwap<Snapshot>,
+    store: &'static Store,
+    metrics: Metrics,
+    access_log: ArcSwap<AccessLog>,
+    resolver: Arc<Resolver>,
+    connections: Connections,
+    generations: watch::Sender<u64>,
+    draining: AtomicBool,
+}
+
+impl Edge {
+    /// An edge with its first snapshot.
+    ///
+    /// # Errors
+    /// Sentences for the operator: what of the configuration cannot be had on this machine.
+    pub fn new(config: Config) -> Result<Edge, Vec<String>> {
+        let metrics = Metrics::new();
+        let resolver = Arc::new(Resolver::system());
+        let access_log = open_log(&config.access_log, &metrics).map_err(|e| vec![e])?;
+        let store = Store::new(store_params(&config.cache));
+        let snapshot = Snapshot::build(config, None, &resolver, &metrics, clock::now())?;
+        metrics.set_generation(snapshot.generation());
+        Ok(Edge {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            store,
+            metrics,
+            access_log: ArcSwap::from_pointee(access_log),
+            resolver,
+            connections: Connections::default(),
+            generations: watch::Sender::new(1),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The snapshot in use, to be kept for the length of a request.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The snapshot in use, for a glance.
+    pub fn peek(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Puts the next generation in use, all of it or nothing.
+    ///
+    /// # Errors
+    /// As for [`Edge::new`]; the old snapshot stays.
+    pub fn publish(&self, config: Config) -> Result<Arc<Snapshot>, Vec<String>> {
+        let before = self.snapshot();
+        let log_changed = before.config().access_log != config.access_log;
+        let access_log = match log_changed {
+            true => Some(open_log(&config.access_log, &self.metrics).map_err(|e| vec![e])?),
+            false => None,
+        };
+        let cache = store_params(&config.cache);
+        let next = Snapshot::build(config, Some(&before), &self.resolver, &self.metrics, clock::now())?;
+        let next = Arc::new(next);
+        self.store.resize(cache);
+        if let Some(log) = access_log {
+            self.access_log.store(Arc::new(log));
+        }
+        self.metrics.set_generation(next.generation());
+        self.snapshot.store(next.clone());
+        self.generations.send_replace(next.generation());
+        Ok(next)
+    }
+
+    /// Tells of every new generation.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generations.subscribe()
+    }
+
+    /// The store behind the cache.
+    pub fn store(&self) -> &'static Store {
+        self.store
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The access log.
+    pub fn access_log(&self) -> Guard<Arc<AccessLog>> {
+        self.access_log.load()
+    }
+
+    /// The client connections that are open.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// Whether the edge is on its way out: it finishes what it has and keeps no connection.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Begins to drain.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+fn store_params(cache: &config::Cache) -> store::Params {
+    store::Params { memory: cache.memory, max_object: cache.max_object }
+}
+
+fn open_log(log: &config::AccessLog, metrics: &Metrics) -> Result<AccessLog, String> {
+    AccessLog::start(log, metrics.access_log_dropped()).map_err(|e| format!("access log: {e}"))
+}

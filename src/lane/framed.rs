@@ -1,0 +1,248 @@
+//! One client connection, seen by pingora as one request at a time.
+//!
+//! Pingora reads ahead: bytes of a pipelined next request reach it together with the present one, and it then
+//! either closes the connection or keeps the bytes where the lane cannot see them. Handing it the raw stream
+//! would therefore lose the limits on every pipelined head. This wrapper knows how long the present request is
+//! and keeps what follows for the lane: pingora sees the body and then silence, or the end when the client leaves.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+/// Bytes of the next requests kept while a response is pending; then the client waits.
+const READ_AHEAD: usize = 64 * 1024;
+/// Room for one read of a head.
+const HEAD_BUFFER: usize = 4096;
+/// What a refused client may still send before the connection is cut.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// How long a refused client may still send before the connection is cut.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// What of the present request is still to come after its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// This many bytes of body.
+    Length(u64),
+    /// A chunked body: only the reader of the chunks knows its end.
+    Chunked,
+    /// Whatever comes belongs to an upgraded connection.
+    Upgraded,
+}
+
+/// The wrapper; see the module.
+#[derive(Debug)]
+pub struct Framed {
+    stream: Option<Stream>,
+    ahead: BytesMut,
+    rest: Rest,
+}
+
+impl Framed {
+    /// Wraps a fresh connection.
+    pub fn new(stream: Stream) -> Framed {
+        Framed { stream: Some(stream), ahead: BytesMut::new(), rest: Rest::Length(0) }
+    }
+
+    /// Bytes read but not yet part of a request.
+    pub fn ahead(&mut self) -> &mut BytesMut {
+        &mut self.ahead
+    }
+
+    /// Announces the body that follows a head which the caller took out of [`Framed::ahead`].
+    pub fn expect(&mut self, rest: Rest) {
+        self.rest = rest;
+    }
+
+    /// Whether the request announced by [`Framed::expect`] was read to its end.
+    pub fn at_request_end(&self) -> bool {
+        self.rest == Rest::Length(0)
+    }
+
+    /// Reads more bytes of the next head; 0 at the client's end of stream.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        match &mut self.stream {
+            Some(stream) => {
+                self.ahead.reserve(HEAD_BUFFER);
+                stream.read_buf(&mut self.ahead).await
+            }
+            None => Ok(0),
+        }
+    }
+
+    /// Writes all of `reply`, then closes so that the client can still read it: closing a socket with unread bytes
+    /// resets the connection and may take the reply with it (RFC 9112 §9.6).
+    pub async fn refuse(mut self, reply: &[u8]) {
+        let Some(mut stream) = self.stream.take() else { return };
+        if stream.write_all(reply).await.is_ok() && stream.flush().await.is_ok() {
+            linger(stream).await;
+        }
+    }
+
+    fn inner(&mut self) -> io::Result<Pin<&mut Stream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn read_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        let limit = limit.min(buf.remaining());
+        if !self.ahead.is_empty() {
+            let n = self.ahead.len().min(limit);
+            buf.put_slice(&self.ahead[..n]);
+            self.ahead.advance(n);
+            return Poll::Ready(Ok(n));
+        }
+        let before = buf.filled().len();
+        if limit == buf.remaining() {
+            return self.inner()?.poll_read(cx, buf).map_ok(|()| buf.filled().len() - before);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit));
+        let read = self.inner()?.poll_read(cx, &mut part);
+        let n = part.filled().len();
+        buf.advance(n);
+        read.map_ok(|()| n)
+    }
+
+    /// After the request's end: keeps what comes for the next, tells only of the client's leaving.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.ahead.len() >= READ_AHEAD {
+                return Poll::Pending;
+            }
+            let mut space = [0u8; 2048];
+            let mut buf = ReadBuf::new(&mut space);
+            match self.inner()?.poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) => self.ahead.extend_from_slice(buf.filled()),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+async fn linger(mut stream: Stream) {
+    if AsyncWriteExt::shutdown(&mut stream).await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut left = LINGER_BYTES;
+        let mut scrap = [0u8; 4096];
+        while left > 0 {
+            match stream.read(&mut scrap).await {
+                Ok(n) if n > 0 => left = left.saturating_sub(n),
+                _ => return,
+            }
+        }
+    };
+    // Either way the connection is dropped next.
+    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
+}
+
+impl Drop for Framed {
+    /// A connection that ends with a request unread (a body refused half-way) is closed gently, as in [`Framed::refuse`].
+    fn drop(&mut self) {
+        let unread = matches!(self.rest, Rest::Length(1..) | Rest::Chunked);
+        if let (true, Some(stream), Ok(runtime)) = (unread, self.stream.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(linger(stream));
+        }
+    }
+}
+
+impl AsyncRead for Framed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.rest {
+            Rest::Length(0) => self.watch(cx),
+            Rest::Length(left) => {
+                let limit = usize::try_from(left).unwrap_or(usize::MAX);
+                self.read_body(cx, buf, limit).map_ok(|n| self.rest = Rest::Length(left - n as u64))
+            }
+            Rest::Chunked | Rest::Upgraded => self.read_body(cx, buf, usize::MAX).map_ok(|_| ()),
+        }
+    }
+}
+
+impl AsyncWrite for Framed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.inner()?.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.inner()?.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.as_ref().is_some_and(|s| s.is_write_vectored())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner()?.poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Framed {
+    async fn shutdown(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            Shutdown::shutdown(stream.as_mut()).await;
+        }
+    }
+}
+
+impl UniqueID for Framed {
+    fn id(&self) -> UniqueIDType {
+        self.stream.as_ref().map_or(-1, |s| s.id())
+    }
+}
+
+impl Ssl for Framed {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.stream.as_ref()?.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.as_ref()?.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.as_ref()?.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Framed {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.as_ref().map_or_else(Vec::new, |s| s.get_timing_digest())
+    }
+}
+
+impl GetProxyDigest for Framed {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.as_ref()?.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Framed {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.as_ref()?.get_socket_digest()
+    }
+}
+
+impl Peek for Framed {}

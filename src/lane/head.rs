@@ -1,0 +1,252 @@
+//! Is this the head of a request that may enter, and how long is the request?
+//!
+//! Strict on purpose: whatever two parsers could read differently (two lengths, a length beside a transfer coding,
+//! a bare line feed, two hosts) is refused here, before routing, key or backend see it (RFC 9112 §2.2, §5.1, §6.3, §11.2).
+//! Pingora's parser tolerates more and is therefore never the first to look.
+
+use std::mem::MaybeUninit;
+
+use super::framed::Rest;
+use crate::config::Limits;
+
+/// More fields than any configuration allows; pingora's parser stops there too.
+const MAX_HEADERS: usize = 256;
+/// Room for the method, the version and two spaces around the target in an unfinished request line.
+const LINE_SLACK: usize = 64;
+
+/// What is known of the bytes read so far.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No end of head yet, and nothing wrong so far.
+    Partial,
+    /// A whole head.
+    Complete(Head),
+    /// Not to be served.
+    Refused(Refusal),
+}
+
+/// A head that may enter.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes of the head, with its empty line.
+    pub len: usize,
+    /// What of the request follows it.
+    pub rest: Rest,
+}
+
+/// Why a head is refused; the connection is closed after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: not HTTP/1, or ambiguous; the word says what.
+    Malformed(&'static str),
+    /// 405: CONNECT or TRACE.
+    Method,
+    /// 408: the head took too long.
+    Timeout,
+    /// 414: the target is longer than `uri_length`.
+    UriTooLong,
+    /// 431: the head is larger than `head_size`.
+    HeadTooLarge,
+    /// 431: more fields than `headers`.
+    TooManyHeaders,
+    /// 501: a transfer coding other than chunked.
+    TransferCoding,
+    /// 505: neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+}
+
+/// Looks at what has been read of a request.
+pub fn judge(buf: &[u8], limits: &Limits) -> Verdict {
+    match parse(buf, limits) {
+        Ok(Some(head)) => Verdict::Complete(head),
+        Ok(None) => Verdict::Partial,
+        Err(refusal) => Verdict::Refused(refusal),
+    }
+}
+
+fn parse(buf: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
+    check_line(buf, limits)?;
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut request = httparse::Request::new(&mut []);
+    let allowed = &mut fields[..limits.headers.min(MAX_HEADERS)];
+    let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, buf, allowed);
+    let len = match parsed {
+        Ok(httparse::Status::Complete(len)) if len > limits.head_size => return Err(Refusal::HeadTooLarge),
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) if buf.len() > limits.head_size => return Err(Refusal::HeadTooLarge),
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
+        Err(httparse::Error::Version) => return Err(Refusal::Version),
+        Err(httparse::Error::HeaderName) => return Err(Refusal::Malformed("header-name")),
+        Err(httparse::Error::HeaderValue) => return Err(Refusal::Malformed("header-value")),
+        Err(_) => return Err(Refusal::Malformed("request-line")),
+    };
+    if bare_line_feed(&buf[..len]) {
+        return Err(Refusal::Malformed("bare-line-feed"));
+    }
+    if matches!(request.method, Some("CONNECT" | "TRACE")) {
+        return Err(Refusal::Method);
+    }
+    let rest = framing(request.headers, request.version == Some(1))?;
+    Ok(Some(Head { len, rest }))
+}
+
+/// Refuses a request line that has no end in sight, or a target over its limit.
+fn check_line(buf: &[u8], limits: &Limits) -> Result<(), Refusal> {
+    let start = buf.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(buf.len());
+    let line = &buf[start..];
+    let target = match line.iter().position(|&b| b == b'\n') {
+        Some(end) => line[..end].splitn(3, |&b| b == b' ').nth(1).map_or(0, <[u8]>::len),
+        None => line.len().saturating_sub(LINE_SLACK),
+    };
+    if target > limits.uri_length { Err(Refusal::UriTooLong) } else { Ok(()) }
+}
+
+fn bare_line_feed(head: &[u8]) -> bool {
+    let mut previous = 0;
+    head.iter().any(|&b| {
+        let bare = b == b'\n' && previous != b'\r';
+        previous = b;
+        bare
+    })
+}
+
+/// The request's length (RFC 9112 §6.3) and the rules about `Host` (§3.2).
+fn framing(fields: &[httparse::Header<'_>], http_11: bool) -> Result<Rest, Refusal> {
+    let (mut hosts, mut length, mut chunked, mut upgrade, mut connection_upgrade) = (0, None, false, false, false);
+    for field in fields {
+        let name = field.name;
+        if name.eq_ignore_ascii_case("host") {
+            hosts += 1;
+        } else if name.eq_ignore_ascii_case("content-length") {
+            if length.is_some() {
+                return Err(Refusal::Malformed("content-length"));
+            }
+            length = Some(digits(field.value).ok_or(Refusal::Malformed("content-length"))?);
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            if chunked || !http_11 {
+                return Err(Refusal::Malformed("transfer-encoding"));
+            }
+            if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::TransferCoding);
+            }
+            chunked = true;
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            upgrade = true;
+        } else if name.eq_ignore_ascii_case("connection") {
+            connection_upgrade |=
+                field.value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+        }
+    }
+    if hosts > 1 || (hosts == 0 && http_11) {
+        return Err(Refusal::Malformed("host"));
+    }
+    match (chunked, length) {
+        (true, Some(_)) => Err(Refusal::Malformed("content-length-with-transfer-encoding")),
+        (true, None) => Ok(Rest::Chunked),
+        (false, Some(n)) if n > 0 => Ok(Rest::Length(n)),
+        _ if upgrade && connection_upgrade => Ok(Rest::Upgraded),
+        _ => Ok(Rest::Length(0)),
+    }
+}
+
+fn digits(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits { head_size: 1024, headers: 5, uri_length: 100, connections: 1, requests_per_connection: 1 }
+    }
+
+    fn verdict(text: &str) -> Verdict {
+        judge(text.as_bytes(), &limits())
+    }
+
+    fn refused(text: &str) -> Refusal {
+        match verdict(text) {
+            Verdict::Refused(r) => r,
+            other => panic!("{text:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plain_get_has_no_rest() {
+        let text = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(verdict(text), Verdict::Complete(Head { len: text.len(), rest: Rest::Length(0) }));
+        assert_eq!(verdict(&text[..text.len() - 1]), Verdict::Partial);
+    }
+
+    #[test]
+    fn a_body_is_announced_by_length_or_chunks() {
+        let rest = |t: &str| match verdict(t) {
+            Verdict::Complete(h) => h.rest,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n"), Rest::Length(12));
+        assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"), Rest::Chunked);
+        assert_eq!(rest("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: x, Upgrade\r\n\r\n"), Rest::Upgraded);
+        assert_eq!(rest("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n"), Rest::Length(0));
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_refused() {
+        for (text, word) in [
+            ("GET / HTTP/1.1\r\n\r\n", "host"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "host"),
+            ("GET / HTTP/1.1\nHost: a\n\n", "bare-line-feed"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", "header-name"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", "header-name"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n", "header-value"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "content-length"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "content-length"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", "content-length"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "content-length"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "content-length-with-transfer-encoding",
+            ),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "transfer-encoding"),
+            ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", "request-line"),
+        ] {
+            assert_eq!(refused(text), Refusal::Malformed(word), "{text:?}");
+        }
+        assert_eq!(refused("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"), Refusal::TransferCoding);
+        assert_eq!(refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Refusal::Version);
+        assert_eq!(refused("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Refusal::Method);
+    }
+
+    #[test]
+    fn limits_hold_before_the_head_is_complete() {
+        let long = "a".repeat(101);
+        assert_eq!(refused(&format!("GET /{long} HTTP/1.1\r\n")), Refusal::UriTooLong);
+        assert_eq!(refused(&format!("GET /{long}{long}")), Refusal::UriTooLong);
+        let many: String = (0..6).map(|i| format!("H{i}: v\r\n")).collect();
+        assert_eq!(refused(&format!("GET / HTTP/1.1\r\n{many}\r\n")), Refusal::TooManyHeaders);
+        assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: {}", "a".repeat(2000))), Refusal::HeadTooLarge);
+        assert_eq!(refused(&format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(2000))), Refusal::HeadTooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            judge(&bytes, &limits());
+        }
+
+        #[test]
+        fn a_complete_head_is_found_at_the_same_place_however_much_follows(tail in prop::collection::vec(any::<u8>(), 0..100)) {
+            let head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
+            let mut bytes = head.to_vec();
+            bytes.extend(tail);
+            prop_assert_eq!(judge(&bytes, &limits()), Verdict::Complete(Head { len: head.len(), rest: Rest::Length(3) }));
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The answer to a head that may not enter: short, closed gently, counted and logged like any other.
+
+use std::net::SocketAddr;
+
+use super::framed::Framed;
+use super::head::Refusal;
+use crate::clock;
+use crate::edge::Edge;
+use crate::telemetry::{CacheResult, Method, Record, Termination};
+
+impl Refusal {
+    /// The status line's code and phrase.
+    fn status(self) -> (u16, &'static str) {
+        match self {
+            Refusal::Malformed(_) => (400, "Bad Request"),
+            Refusal::Method => (405, "Method Not Allowed"),
+            Refusal::Timeout => (408, "Request Timeout"),
+            Refusal::UriTooLong => (414, "URI Too Long"),
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders => (431, "Request Header Fields Too Large"),
+            Refusal::TransferCoding => (501, "Not Implemented"),
+            Refusal::Version => (505, "HTTP Version Not Supported"),
+        }
+    }
+
+    /// What the client did wrong, in a sentence for its developer.
+    fn sentence(self) -> String {
+        match self {
+            Refusal::Malformed(what) => format!("The request is malformed: {what}."),
+            Refusal::Method => "This method is not served here.".to_owned(),
+            Refusal::Timeout => "The request's head took too long.".to_owned(),
+            Refusal::UriTooLong => "The request's target is too long.".to_owned(),
+            Refusal::HeadTooLarge => "The request's head is too large.".to_owned(),
+            Refusal::TooManyHeaders => "The request has too many header fields.".to_owned(),
+            Refusal::TransferCoding => "The only transfer coding served here is chunked.".to_owned(),
+            Refusal::Version => "Only HTTP/1.0 and HTTP/1.1 are served here.".to_owned(),
+        }
+    }
+
+    fn termination(self) -> Termination {
+        match self {
+            Refusal::Malformed(_) | Refusal::TransferCoding | Refusal::Version => Termination::BadRequest,
+            Refusal::Method => Termination::MethodRefused,
+            Refusal::Timeout => Termination::ClientTimeout,
+            Refusal::UriTooLong => Termination::UriTooLong,
+            Refusal::HeadTooLarge | Refusal::TooManyHeaders => Termination::HeadTooLarge,
+        }
+    }
+}
+
+/// Answers, closes, counts and logs.
+pub async fn answer(edge: &Edge, mut framed: Framed, refusal: Refusal, client: Option<SocketAddr>) {
+    let (status, phrase) = refusal.status();
+    let body = refusal.sentence() + "\n";
+    let date = httpdate::fmt_http_date(clock::wall());
+    let allow = if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
+    let reply = format!(
+        "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: text/plain; charset=utf-8\r\n{allow}\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    log(edge, &mut framed, refusal, client, body.len());
+    framed.refuse(reply.as_bytes()).await;
+}
+
+fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<SocketAddr>, bytes: usize) {
+    let (status, _) = refusal.status();
+    let reason = refusal.termination();
+    // What can be told of the request line; a line that makes no sense is left out.
+    let line = framed.ahead().split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = std::str::from_utf8(line).unwrap_or_default().split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    edge.metrics().unrouted().record(Method::of(method), status, CacheResult::None, std::time::Duration::ZERO);
+    edge.metrics().terminated(reason);
+    edge.access_log().log(&Record {
+        time: clock::wall(),
+        client: client.map(|c| c.ip()),
+        method: clip(method, 16),
+        host: "",
+        path: clip(path, 256),
+        protocol: "",
+        status,
+        bytes: bytes as u64,
+        duration: std::time::Duration::ZERO,
+        upstream_time: None,
+        route: None,
+        pool: None,
+        backend: None,
+        cache: CacheResult::None,
+        attempts: 0,
+        reason,
+        request_id: "",
+        generation: edge.peek().generation(),
+    });
+}
+
+fn clip(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}

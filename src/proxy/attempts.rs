@@ -1,0 +1,181 @@
+//! Attempts at backends, one after the other, until one gives a response's head.
+//!
+//! Retrying pays only where the failure says nothing about the request: connects that failed, and connections that
+//! ended before a head for methods that may be repeated. It goes to another backend, after a jittered wait, within
+//! the pool's budget, so that a failing pool is not asked twice as much as a healthy one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::client::HttpSession;
+
+use super::exchange::Exchange;
+use crate::clock;
+use crate::tail::deadline::Deadline;
+use crate::upstream::{Attempt, Failure, Member};
+
+/// A connection on which a request was begun.
+pub struct Leg {
+    /// Whose connection.
+    pub member: Arc<Member>,
+    /// The connection.
+    pub http: HttpSession<()>,
+    /// In flight until dropped.
+    pub attempt: Attempt,
+}
+
+/// The attempts of one request.
+pub struct Attempts {
+    exchange: Arc<Exchange>,
+    connector: Arc<Connector>,
+    tried: Vec<Arc<Member>>,
+    deadline: Deadline,
+}
+
+impl Attempts {
+    /// None made yet; the route's timeout starts now.
+    pub fn new(exchange: Arc<Exchange>, connector: Arc<Connector>) -> Attempts {
+        let deadline = Deadline::new(clock::now(), exchange.route.config.timeout);
+        exchange.route.pool.budget().deposit();
+        Attempts { exchange, connector, tried: Vec::new(), deadline }
+    }
+
+    /// Starts the route's timeout anew: the client has only now sent the last byte of its request.
+    pub fn restart_deadline(&mut self) {
+        self.deadline = Deadline::new(clock::now(), self.exchange.route.config.timeout);
+    }
+
+    /// How long the next head may take: `first_byte`, or what is left of the route's timeout.
+    pub fn head_timeout(&self) -> (Duration, Failure) {
+        let first_byte = self.exchange.route.pool.config().timeouts.first_byte;
+        match self.deadline.left(clock::now()) {
+            Some(left) if left < first_byte => (left, Failure::Deadline),
+            Some(_) => (first_byte, Failure::FirstByteTimeout),
+            None => (Duration::ZERO, Failure::Deadline),
+        }
+    }
+
+    /// Sends a request without body and waits for a response's head, interim or final.
+    pub async fn ask(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
+        loop {
+            let mut leg = self.open(request).await?;
+            match self.read_head(&mut leg).await {
+                Ok(()) => return Ok(leg),
+                Err(failure) => self.after_failure(leg.attempt, failure).await?,
+            }
+        }
+    }
+
+    /// Connects and writes the head of a request; nothing of a body has been read from the client yet, so a failure
+    /// here may be retried whatever the method.
+    pub async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
+        loop {
+            let (attempt, result) = self.connect(request).await?;
+            match result {
+                Ok((member, http)) => return Ok(Leg { member, http, attempt }),
+                Err(failure) => self.after_failure(attempt, failure).await?,
+            }
+        }
+    }
+
+    /// Reads the next head, interim or final.
+    pub async fn read_head(&self, leg: &mut Leg) -> Result<(), Failure> {
+        let (limit, clock) = self.head_timeout();
+        leg.http.set_read_timeout(None);
+        match tokio::time::timeout(limit, leg.http.read_response_header()).await {
+            Ok(Ok(())) => self.check_head(leg),
+            Ok(Err(e)) => Err(Failure::of_read(&e, clock)),
+            Err(_) => Err(clock),
+        }
+    }
+
+    /// Accepts a head that was read, or names what is wrong with it.
+    pub fn check_head(&self, leg: &mut Leg) -> Result<(), Failure> {
+        let status = leg.http.response_header().map_or(0, |h| h.status.as_u16());
+        match status {
+            // Nothing was asked to be upgraded on this path.
+            0 | 101 => return Err(Failure::InvalidResponse),
+            102..=199 | 100 => return Ok(()),
+            304 if !self.exchange.conditional => return Err(Failure::UnexpectedNotModified),
+            _ => {}
+        }
+        let took = leg.attempt.answered(clock::now());
+        let pool = &self.exchange.route.pool;
+        pool.counters().first_byte(took);
+        let timeouts = &pool.config().timeouts;
+        leg.http.set_read_timeout(Some(timeouts.between_bytes));
+        let mut seen = self.exchange.seen.lock();
+        seen.first_byte = Some(took);
+        seen.failure = None;
+        Ok(())
+    }
+
+    /// Notes the failure of an attempt that cannot be retried any more.
+    pub fn fail(&self, attempt: &mut Attempt, failure: Failure) {
+        let now = clock::now();
+        let pool = &self.exchange.route.pool;
+        attempt.failed(failure, pool.usual(now), pool.may_eject(attempt.backend(), now), now);
+        self.exchange.seen.lock().failure = Some(failure);
+    }
+
+    async fn connect(
+        &mut self,
+        request: &RequestHeader,
+    ) -> Result<(Attempt, Result<(Arc<Member>, HttpSession<()>), Failure>), Failure> {
+        let now = clock::now();
+        let member = match self.exchange.route.pool.pick(&self.tried, now, &mut fastrand::Rng::new()) {
+            Ok(member) => member,
+            // What the last attempt died of says more than that there is no other backend to try.
+            Err(none) => return Err(self.exchange.seen.lock().failure.unwrap_or(none)),
+        };
+        {
+            let mut seen = self.exchange.seen.lock();
+            seen.attempts += 1;
+            seen.member = Some(member.clone());
+        }
+        self.tried.push(member.clone());
+        let attempt = member.backend.begin(now);
+        let result = self.write_head(&member, request).await.map(|http| (member, http));
+        Ok((attempt, result))
+    }
+
+    async fn write_head(&self, member: &Member, request: &RequestHeader) -> Result<HttpSession<()>, Failure> {
+        let Some(left) = self.deadline.left(clock::now()) else { return Err(Failure::Deadline) };
+        let connecting = self.connector.get_http_session(&*member.peer);
+        let (mut http, _reused) = match tokio::time::timeout(left, connecting).await {
+            Ok(connected) => connected.map_err(|e| Failure::of_connect(&e))?,
+            Err(_) => return Err(Failure::Deadline),
+        };
+        http.set_write_timeout(Some(self.exchange.route.pool.config().timeouts.write));
+        http.write_request_header(Box::new(request.clone())).await.map_err(|_| Failure::WriteFailed)?;
+        Ok(http)
+    }
+
+    /// Decides whether there is another attempt, and waits for it.
+    async fn after_failure(&mut self, mut attempt: Attempt, failure: Failure) -> Result<(), Failure> {
+        self.fail(&mut attempt, failure);
+        drop(attempt);
+        let retry = &self.exchange.route.pool.config().retry;
+        let may_repeat = self.exchange.idempotent || failure.before_request();
+        let made = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
+        if !may_repeat || matches!(failure, Failure::Deadline) || made > retry.attempts {
+            return Err(failure);
+        }
+        let now = clock::now();
+        if self.exchange.route.pool.pick(&self.tried, now, &mut fastrand::Rng::new()).is_err() {
+            return Err(failure);
+        }
+        if self.exchange.route.pool.budget().withdraw(now).is_err() {
+            return Err(failure);
+        }
+        let wait = retry.backoff.delay(made - 1, &mut fastrand::Rng::new());
+        if self.deadline.left(now).is_none_or(|left| left <= wait) {
+            return Err(failure);
+        }
+        self.exchange.route.pool.counters().retry(failure.termination().as_str());
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! What is known of one request, from its head to its log line.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::exchange::Exchange;
+use crate::cache::status::Fwd;
+use crate::cache::storable::NotStorable;
+use crate::clock;
+use crate::snapshot::{Route, Snapshot};
+use crate::telemetry::metrics::InFlight;
+use crate::telemetry::Termination;
+use crate::units::Tick;
+use crate::upstream::{Attempt, Failure};
+
+/// The context of one request.
+pub struct Ctx {
+    /// The generation this request lives in.
+    pub snapshot: Arc<Snapshot>,
+    /// When its head was read.
+    pub started: Tick,
+    /// The same, as a date.
+    pub wall: SystemTime,
+    /// Counted until dropped.
+    pub in_flight: Option<InFlight>,
+    /// Its route, once one matched.
+    pub route: Option<Arc<Route>>,
+    /// Who asks, and as what.
+    pub client: Client,
+    /// The normalised host, without port; empty for HTTP/1.0 without one.
+    pub host: String,
+    /// The port of the authority asked for.
+    pub port: Option<u16>,
+    /// The value of `X-Request-Id`.
+    pub request_id: Option<HeaderValue>,
+    /// Body bytes received from the client.
+    pub received: u64,
+    /// What the cache had to say.
+    pub cache: CacheNotes,
+    /// When the request went upstream, as a date: `Age` counts from here.
+    pub asked: Option<SystemTime>,
+    /// What went on upstream.
+    pub exchange: Option<Arc<Exchange>>,
+    /// The attempt of an upgraded connection, which pingora carries natively.
+    pub upgraded: Option<Attempt>,
+    /// Why the connection for an upgrade failed.
+    pub upgrade_failure: Option<Failure>,
+    /// Whether a response of the backend or the cache was sent.
+    pub answered: bool,
+    /// Why the request ended, once it is known not to be simply done.
+    pub ended: Option<Termination>,
+}
+
+/// Who asks.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// The peer's address; `None` for a refresh that nobody waits for.
+    pub peer: Option<IpAddr>,
+    /// Whether the peer is one of `trusted_proxies`.
+    pub trusted: bool,
+    /// The address told by trusted proxies, or the peer's.
+    pub address: Option<IpAddr>,
+}
+
+/// What the phases note for `Cache-Status`.
+#[derive(Debug, Default)]
+pub struct CacheNotes {
+    /// Why the request was forwarded.
+    pub fwd: Option<Fwd>,
+    /// Why it was not looked up, or not answered from the stored copy.
+    pub detail: Option<&'static str>,
+    /// Why the response was not stored.
+    pub not_storable: Option<NotStorable>,
+    /// The upstream response's status.
+    pub fwd_status: Option<u16>,
+    /// Whether the response is being stored.
+    pub stored: bool,
+    /// The fields of a 304, for the merge into the stored response.
+    pub not_modified: Option<HeaderMap>,
+    /// The request wants no answer but from the cache.
+    pub only_if_cached: bool,
+}
+
+impl Ctx {
+    /// A request that begins now.
+    pub fn new(snapshot: Arc<Snapshot>) -> Ctx {
+        Ctx {
+            snapshot,
+            started: clock::now(),
+            wall: clock::wall(),
+            in_flight: None,
+            route: None,
+            client: Client::default(),
+            host: String::new(),
+            port: None,
+            request_id: None,
+            received: 0,
+            cache: CacheNotes::default(),
+            asked: None,
+            exchange: None,
+            upgraded: None,
+            upgrade_failure: None,
+            answered: false,
+            ended: None,
+        }
+    }
+
+    /// Notes why the request ended; the first cause stands.
+    pub fn end(&mut self, reason: Termination) {
+        self.ended.get_or_insert(reason);
+    }
+}
+
+impl CacheNotes {
+    /// The key is known and has variants: unless one of them is found, that is what was missed.
+    pub fn note_variants(&mut self) {
+        self.fwd.get_or_insert(Fwd::VaryMiss);
+    }
+}

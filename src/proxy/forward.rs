@@ -1,0 +1,274 @@
+//! Upstream sessions: pingora's custom protocol, which lets one session choose its backend late and try several.
+//!
+//! The native path fixes the backend before the session exists and has one read timeout for heads and bodies alike.
+//! Here the session connects when it knows the request, retries before a head, and keeps the clocks apart. Only
+//! upgraded connections take the native path. These traits are doc-hidden, which is why pingora is pinned exactly.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+use pingora::connectors::http::{Connector, custom};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::custom::client::Session;
+use pingora::protocols::http::custom::{BodyWrite, CustomMessageWrite};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::protocols::tls::CustomALPN;
+use pingora::protocols::{ALPN, Digest, UniqueIDType};
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType, Result};
+
+use super::attempts::{Attempts, Leg};
+use super::exchange::ExchangeRef;
+use super::upload::{self, NoBody, Upload};
+use crate::clock;
+use crate::tail::deadline::Deadline;
+use crate::upstream::Failure;
+
+/// Interim responses passed on for one request; an origin that sends more is broken.
+const MAX_INTERIM: u32 = 16;
+
+/// The peer that selects this path; it names no backend.
+pub fn marker_peer() -> HttpPeer {
+    let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+    let mut peer = HttpPeer::new(nowhere, false, String::new());
+    peer.options.alpn = ALPN::Custom(CustomALPN::new(b"hedgerow".to_vec()));
+    // No pooled HTTP/1 connection ever matches it.
+    peer.group_key = u64::MAX;
+    peer
+}
+
+/// Hands out sessions that share one pool of connections.
+pub struct Forward {
+    connector: Arc<Connector>,
+}
+
+impl Forward {
+    /// Sessions over `connector`.
+    pub fn new(connector: Arc<Connector>) -> Forward {
+        Forward { connector }
+    }
+}
+
+#[async_trait]
+impl custom::Connector for Forward {
+    type Session = UpstreamSession;
+
+    async fn get_http_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        _peer: &P,
+    ) -> Result<(custom::Connection<UpstreamSession>, bool)> {
+        Ok((custom::Connection::Session(UpstreamSession::new(self.connector.clone())), false))
+    }
+
+    async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<UpstreamSession> {
+        None
+    }
+
+    async fn release_http_session<P: Peer + Send + Sync + 'static>(
+        &self,
+        session: UpstreamSession,
+        _peer: &P,
+        _idle: Option<Duration>,
+    ) {
+        session.release().await;
+    }
+}
+
+/// One request on its way through attempts to a response.
+pub struct UpstreamSession {
+    connector: Arc<Connector>,
+    attempts: Option<Attempts>,
+    request: Option<Box<RequestHeader>>,
+    leg: Option<Leg>,
+    upload: Option<Upload>,
+    interim: u32,
+    total: Option<Deadline>,
+}
+
+impl UpstreamSession {
+    fn new(connector: Arc<Connector>) -> UpstreamSession {
+        UpstreamSession { connector, attempts: None, request: None, leg: None, upload: None, interim: 0, total: None }
+    }
+
+    /// Gives the connection back if both messages ended on it.
+    async fn release(mut self) {
+        let Some(mut leg) = self.leg.take() else { return };
+        if self.upload.as_ref().is_some_and(|u| !u.is_done()) {
+            leg.http.shutdown().await;
+            return;
+        }
+        let idle = leg.member.peer.idle_timeout();
+        self.connector.release_http_session(leg.http, &*leg.member.peer, idle).await;
+    }
+
+    async fn next_head(&mut self) -> Result<(), Failure> {
+        let Some(attempts) = self.attempts.as_mut() else { return Err(Failure::NoBackend) };
+        if let Some(request) = self.request.take() {
+            self.leg = Some(attempts.ask(&request).await?);
+            return Ok(());
+        }
+        let Some(leg) = self.leg.as_mut() else { return Err(Failure::NoBackend) };
+        let read = match self.upload.as_mut() {
+            Some(upload) => upload.until_head(leg, attempts).await,
+            None => attempts.read_head(leg).await,
+        };
+        if let Err(failure) = read {
+            attempts.fail(&mut leg.attempt, failure);
+        }
+        read
+    }
+
+    async fn next_body(&mut self) -> Result<Option<Bytes>, Failure> {
+        let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_ref()) else { return Ok(None) };
+        if self.total.is_some_and(|total| total.left(clock::now()).is_none()) {
+            attempts.fail(&mut leg.attempt, Failure::TotalTimeout);
+            return Err(Failure::TotalTimeout);
+        }
+        let read = match self.upload.as_mut() {
+            Some(upload) => upload.until_body(leg).await,
+            None => leg.http.read_response_body().await,
+        };
+        read.map_err(|e| {
+            let failure = Failure::of_read(&e, Failure::BetweenBytesTimeout);
+            attempts.fail(&mut leg.attempt, failure);
+            failure
+        })
+    }
+}
+
+/// A failure as pingora carries it: upstream's fault, never to be retried by pingora's own loop.
+pub fn error(failure: Failure) -> Box<Error> {
+    let mut e = Error::explain(ErrorType::HTTPStatus(failure.status()), failure.as_str());
+    e.as_up();
+    e.set_retry(false);
+    e
+}
+
+#[async_trait]
+impl Session for UpstreamSession {
+    async fn write_request_header(&mut self, mut request: Box<RequestHeader>, end: bool) -> Result<()> {
+        let Some(ExchangeRef(exchange)) = request.extensions_mut().remove() else {
+            return Error::e_explain(ErrorType::InternalError, "a forwarded request without its exchange");
+        };
+        request.set_version(http::Version::HTTP_11);
+        self.total = Some(Deadline::new(clock::now(), exchange.route.pool.config().timeouts.total));
+        let mut attempts = Attempts::new(exchange, self.connector.clone());
+        if end {
+            self.request = Some(request);
+        } else {
+            self.leg = Some(attempts.open(&request).await.map_err(error)?);
+        }
+        self.attempts = Some(attempts);
+        Ok(())
+    }
+
+    fn take_request_body_writer(&mut self) -> Option<Box<dyn BodyWrite>> {
+        if self.leg.is_none() {
+            return Some(Box::new(NoBody));
+        }
+        let (writer, upload) = upload::channel();
+        self.upload = Some(upload);
+        Some(Box::new(writer))
+    }
+
+    async fn read_response_header(&mut self) -> Result<()> {
+        self.next_head().await.map_err(error)?;
+        let interim = self.response_header().is_some_and(|h| h.status.is_informational());
+        self.interim += u32::from(interim);
+        if self.interim > MAX_INTERIM { Err(error(Failure::InvalidResponse)) } else { Ok(()) }
+    }
+
+    async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
+        self.next_body().await.map_err(error)
+    }
+
+    async fn check_response_end_or_error(&mut self, _headers: bool) -> Result<bool> {
+        match self.leg.as_mut().map(|leg| &mut leg.http) {
+            Some(HttpSession::H1(http)) => Ok(http.is_body_done()),
+            Some(HttpSession::H2(http)) => http.check_response_end_or_error(),
+            _ => Ok(true),
+        }
+    }
+
+    async fn read_trailers(&mut self) -> Result<Option<HeaderMap>> {
+        match self.leg.as_mut().map(|leg| &mut leg.http) {
+            Some(HttpSession::H2(http)) => http.read_trailers().await,
+            _ => Ok(None),
+        }
+    }
+
+    fn response_header(&self) -> Option<&ResponseHeader> {
+        self.leg.as_ref()?.http.response_header()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _context: &str) {
+        if let Some(leg) = self.leg.as_mut() {
+            leg.http.shutdown().await;
+        }
+    }
+
+    fn response_finished(&self) -> bool {
+        false
+    }
+
+    fn was_upgraded(&self) -> bool {
+        false
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.leg.as_ref()?.http.digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.leg.as_mut()?.http.digest_mut()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.leg.as_ref()?.http.server_addr()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.leg.as_ref()?.http.client_addr()
+    }
+
+    fn fd(&self) -> UniqueIDType {
+        -1
+    }
+
+    // Timeouts are the attempts' own.
+    fn set_read_timeout(&mut self, _timeout: Option<Duration>) {}
+
+    fn set_write_timeout(&mut self, _timeout: Option<Duration>) {}
+
+    // The body goes through the writer.
+    async fn write_request_body(&mut self, _data: Bytes, _end: bool) -> Result<()> {
+        Ok(())
+    }
+
+    async fn finish_request_body(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    // HTTP has no messages beside requests and responses.
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn drain_custom_messages(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(
+        &mut self,
+    ) -> Option<Box<dyn futures::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
+        Some(Box::new(futures::stream::empty()))
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        Some(Box::new(()))
+    }
+}

@@ -1,0 +1,201 @@
+//! Who asks, and what the backend is told about it.
+//!
+//! `X-Forwarded-*` and `Forwarded` (RFC 7239) are ours to say: a client's own are dropped, because a backend that
+//! believes them would let anyone choose an address, and a cached answer to them would reach others. Only a peer in
+//! `trusted_proxies` is appended to rather than replaced.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use ipnet::IpNet;
+use pingora::Result;
+use pingora::http::RequestHeader;
+
+use super::ctx::{Client, Ctx};
+
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The name of a request's identity.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Path or method by header, which some frameworks obey. No key holds them, so what may be cached goes without.
+const OVERRIDES: [&str; 5] =
+    ["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+/// Other spellings of what we say ourselves.
+const OTHER_FORWARDED: [&str; 5] =
+    ["x-forwarded-port", "x-forwarded-scheme", "x-forwarded-server", "x-forwarded-prefix", "x-real-ip"];
+/// Longer identities are replaced by our own.
+const MAX_REQUEST_ID: usize = 128;
+
+/// Who the peer is, and whom it speaks for if it is trusted.
+pub fn client(peer: Option<IpAddr>, trusted_proxies: &[IpNet], headers: &HeaderMap) -> Client {
+    // An IPv4 client of an IPv6 socket is the IPv4 client.
+    let peer = peer.map(|ip| ip.to_canonical());
+    let is_trusted = |ip: IpAddr| trusted_proxies.iter().any(|net| net.contains(&ip));
+    let trusted = peer.is_some_and(is_trusted);
+    let address = if trusted { told_address(headers, is_trusted).or(peer) } else { peer };
+    Client { peer, trusted, address }
+}
+
+/// The last address of `X-Forwarded-For` that is not itself a trusted proxy.
+fn told_address(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let lines: Vec<&str> = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+    let told = lines.iter().rev().flat_map(|line| line.rsplit(','));
+    let mut last = None;
+    for text in told {
+        let Ok(ip) = text.trim().parse::<IpAddr>() else { break };
+        last = Some(ip.to_canonical());
+        if !is_trusted(ip.to_canonical()) {
+            break;
+        }
+    }
+    last
+}
+
+/// The client's `X-Request-Id` if it is one, else 128 random bits.
+pub fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(&X_REQUEST_ID).filter(|id| {
+        let id = id.as_bytes();
+        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned().unwrap_or_else(|| {
+        let id = format!("{:032x}", fastrand::u128(..));
+        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("0"))
+    })
+}
+
+/// Writes what the backend is told into the forwarded request.
+///
+/// # Errors
+/// Only for a value that no header can hold, which the values here cannot be.
+pub fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, request: &mut RequestHeader) -> Result<()> {
+    let chain = if ctx.client.trusted { joined(&request.headers, &X_FORWARDED_FOR) } else { None };
+    let elements = if ctx.client.trusted { joined(&request.headers, &FORWARDED) } else { None };
+    let told = |name: &HeaderName| request.headers.get(name).filter(|_| ctx.client.trusted).cloned();
+    let (host, proto) = (told(&X_FORWARDED_HOST), told(&X_FORWARDED_PROTO));
+    for name in OTHER_FORWARDED {
+        request.remove_header(name);
+    }
+    if request.method.is_safe() {
+        for name in OVERRIDES {
+            request.remove_header(name);
+        }
+    }
+    for name in [&X_FORWARDED_FOR, &FORWARDED] {
+        request.remove_header(name);
+    }
+    if let Some(peer) = ctx.client.peer {
+        request.insert_header(X_FORWARDED_FOR, append(chain, &peer.to_string()))?;
+    }
+    request.insert_header(FORWARDED, append(elements, &forwarded(ctx.client.peer, authority)))?;
+    match host.as_ref().or(authority) {
+        Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
+        None => drop(request.remove_header(&X_FORWARDED_HOST)),
+    }
+    request.insert_header(X_FORWARDED_PROTO, proto.unwrap_or(HeaderValue::from_static("http")))?;
+    if let Some(id) = &ctx.request_id {
+        request.insert_header(X_REQUEST_ID, id.clone())?;
+    }
+    request.append_header(http::header::VIA, via(request.version, name))
+        .map(|_| ())
+}
+
+/// A `Via` member (RFC 9110 §7.6.3): the version received, and our name.
+pub fn via(version: Version, name: &str) -> String {
+    let version = match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    };
+    format!("{version} {name}")
+}
+
+/// An element of `Forwarded` (RFC 7239 §4).
+fn forwarded(peer: Option<IpAddr>, authority: Option<&HeaderValue>) -> String {
+    let mut element = match peer {
+        Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\";"),
+        Some(ip) => format!("for={ip};"),
+        None => String::new(),
+    };
+    if let Some(host) = authority.and_then(|h| h.to_str().ok()) {
+        // A host may hold a colon or brackets, so it is always quoted; it cannot hold a quote or a backslash.
+        element += &format!("host=\"{host}\";");
+    }
+    element + "proto=http"
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+fn append(list: Option<String>, last: &str) -> String {
+    match list {
+        Some(list) => format!("{list}, {last}"),
+        None => last.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for line in lines {
+            map.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+        }
+        map
+    }
+
+    fn nets() -> Vec<IpNet> {
+        vec!["10.0.0.0/8".parse().unwrap()]
+    }
+
+    #[test]
+    fn a_client_cannot_choose_its_address() {
+        let peer = "192.0.2.1".parse().ok();
+        let client = client(peer, &nets(), &headers(&["203.0.113.9"]));
+        assert_eq!((client.address, client.trusted), (peer, false));
+    }
+
+    #[test]
+    fn a_trusted_chain_is_walked_to_the_first_stranger() {
+        let chain = headers(&["198.51.100.7, 203.0.113.9", "10.1.1.1"]);
+        let client = client("10.0.0.1".parse().ok(), &nets(), &chain);
+        assert_eq!(client.address, "203.0.113.9".parse().ok());
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_chain() {
+        let client = client("10.0.0.1".parse().ok(), &nets(), &headers(&["203.0.113.9, unknown, 10.1.1.1"]));
+        assert_eq!(client.address, "10.1.1.1".parse().ok());
+    }
+
+    #[test]
+    fn an_ipv4_client_of_an_ipv6_socket_is_the_ipv4_client() {
+        assert!(client("::ffff:10.0.0.1".parse().ok(), &nets(), &HeaderMap::new()).trusted);
+    }
+
+    #[test]
+    fn an_identity_is_kept_only_if_it_can_do_no_harm() {
+        let given = |id: &'static str| {
+            let mut map = HeaderMap::new();
+            map.insert(X_REQUEST_ID, HeaderValue::from_static(id));
+            request_id(&map)
+        };
+        assert_eq!(given("abc-123"), "abc-123");
+        assert_eq!(given("two words").len(), 32);
+        assert_eq!(given("").len(), 32);
+        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn an_element_quotes_what_needs_it() {
+        let host = HeaderValue::from_static("a.example:8080");
+        assert_eq!(forwarded("192.0.2.1".parse().ok(), Some(&host)), "for=192.0.2.1;host=\"a.example:8080\";proto=http");
+        assert_eq!(forwarded("2001:db8::1".parse().ok(), None), "for=\"[2001:db8::1]\";proto=http");
+    }
+}

@@ -1,0 +1,156 @@
+//! How a request ended: one cause, one line, one count.
+
+use std::time::Duration;
+
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::ctx::Ctx;
+use super::notes;
+use super::request::{Refusal, body_too_large};
+use crate::clock;
+use crate::edge::Edge;
+use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::upstream::Failure;
+
+/// The answer to a fault; `None` when nobody is left to read one. Notes the cause.
+pub fn fault(e: &Error, session: &Session, ctx: &mut Ctx) -> Option<Refusal> {
+    match e.esource() {
+        ErrorSource::Downstream => client_fault(e, ctx),
+        ErrorSource::Upstream => Some(upstream_fault(upstream_failure(e, ctx), session, ctx)),
+        ErrorSource::Internal | ErrorSource::Unset => Some(internal_fault(e, session, ctx)),
+    }
+}
+
+fn client_fault(e: &Error, ctx: &mut Ctx) -> Option<Refusal> {
+    match e.etype() {
+        ErrorType::HTTPStatus(413) => Some(body_too_large()),
+        ErrorType::ReadTimedout => Some(Refusal {
+            status: 408,
+            reason: Termination::ClientTimeout,
+            sentence: "The request's body took too long.".into(),
+            proxy_error: "http_request_error",
+        }),
+        ErrorType::WriteTimedout => {
+            ctx.end(Termination::ClientTimeout);
+            None
+        }
+        ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::ConnectError => {
+            ctx.end(Termination::ClientClosed);
+            None
+        }
+        _ => Some(Refusal {
+            status: 400,
+            reason: Termination::BadRequest,
+            sentence: "The request is malformed: body.".into(),
+            proxy_error: "http_request_error",
+        }),
+    }
+}
+
+fn upstream_failure(e: &Error, ctx: &Ctx) -> Failure {
+    let seen = ctx.exchange.as_ref().and_then(|x| x.seen.lock().failure);
+    seen.or(ctx.upgrade_failure).unwrap_or_else(|| Failure::of_read(e, Failure::FirstByteTimeout))
+}
+
+fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
+    let pool = ctx.route.as_ref().map_or("", |r| r.pool.name());
+    let backend = ctx.exchange.as_ref().and_then(|x| x.seen.lock().member.clone());
+    let backend = backend.as_ref().map_or("none", |m| m.backend.name());
+    ::log::warn!("{}: pool {pool}, backend {backend}: {}", session.request_summary(), failure.as_str());
+    let sentence = match failure {
+        Failure::NoBackend | Failure::DnsError => "No backend is available for this request.",
+        _ if failure.status() == 504 => "The backend did not answer in time.",
+        _ => "The backend did not give a valid answer.",
+    };
+    Refusal {
+        status: failure.status(),
+        reason: failure.termination(),
+        sentence: sentence.into(),
+        proxy_error: failure.proxy_error(),
+    }
+}
+
+fn internal_fault(e: &Error, session: &Session, _ctx: &Ctx) -> Refusal {
+    ::log::error!("{}: {e}", session.request_summary());
+    Refusal {
+        status: 500,
+        reason: Termination::Internal,
+        sentence: "The proxy failed.".into(),
+        proxy_error: "proxy_internal_error",
+    }
+}
+
+/// Writes the access log's line and counts.
+pub fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &mut Ctx) {
+    if session.subrequest_ctx.is_some() {
+        return; // a refresh is nobody's request
+    }
+    if let Some(e) = e {
+        // A body that broke off after its head was sent ends here without an answer of ours.
+        if let Some(refusal) = ctx.ended.is_none().then(|| fault(e, session, ctx)).flatten() {
+            ctx.end(refusal.reason);
+        }
+    }
+    let reason = ctx.ended.unwrap_or(Termination::Done);
+    let status = session.response_written().map_or(0, |r| r.status.as_u16());
+    let cache = match &ctx.route {
+        Some(_) if ctx.answered => CacheResult::of(notes::outcome(session, ctx).word().as_str()),
+        _ => CacheResult::None,
+    };
+    let duration = clock::now().since(ctx.started);
+    let method = &session.req_header().method;
+    let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
+    counters.record(Method::from(method), status, cache, duration);
+    edge.metrics().terminated(reason);
+    line(edge, session, ctx, Line { reason, status, cache, duration });
+}
+
+struct Line {
+    reason: Termination,
+    status: u16,
+    cache: CacheResult,
+    duration: Duration,
+}
+
+fn line(edge: &Edge, session: &Session, ctx: &Ctx, line: Line) {
+    let request = session.req_header();
+    let (attempts, member, first_byte) = match &ctx.exchange {
+        Some(exchange) => {
+            let seen = exchange.seen.lock();
+            (seen.attempts, seen.member.clone(), seen.first_byte)
+        }
+        None => (u32::from(ctx.upgraded.is_some()), None, None),
+    };
+    let native = ctx.upgraded.as_ref().map(|a| a.backend().clone());
+    let backend = member.as_ref().map(|m| &m.backend).or(native.as_ref());
+    let path = request.uri.path_and_query().map_or("", |p| p.as_str());
+    edge.access_log().log(&Record {
+        time: ctx.wall,
+        client: ctx.client.address,
+        method: request.method.as_str(),
+        host: &ctx.host,
+        path,
+        protocol: version(request.version),
+        status: line.status,
+        bytes: session.body_bytes_sent() as u64,
+        duration: line.duration,
+        upstream_time: first_byte,
+        route: ctx.route.as_ref().map(|r| r.config.name.as_str()),
+        pool: backend.and(ctx.route.as_ref()).map(|r| r.pool.name()),
+        backend: backend.map(|b| b.name()),
+        cache: line.cache,
+        attempts,
+        reason: line.reason,
+        request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+        generation: ctx.snapshot.generation(),
+    });
+}
+
+fn version(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_10 => "HTTP/1.0",
+        http::Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

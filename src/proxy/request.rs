@@ -1,0 +1,136 @@
+//! The request as it enters: one normal form, one route, within the route's limits.
+//!
+//! Target and host are normalised once, in place: what matches the route, what makes the key and what the backend
+//! sees are the same bytes, so that no two parts of the way can disagree about what was asked for.
+
+use std::borrow::Cow;
+
+use http::Uri;
+use http::header::{CONTENT_LENGTH, HOST};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use super::ctx::Ctx;
+use super::identity;
+use crate::cache;
+use crate::telemetry::Termination;
+use crate::uri;
+
+/// An answer we give ourselves.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its status.
+    pub status: u16,
+    /// Why, for log and metric.
+    pub reason: Termination,
+    /// Why, for the client.
+    pub sentence: Cow<'static, str>,
+    /// The error type of `Proxy-Status` (RFC 9209 §2.3).
+    pub proxy_error: &'static str,
+}
+
+/// Normalises, routes and limits; after it `ctx` knows the client, host and route.
+pub fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let peer = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
+    let peer = if session.subrequest_ctx.is_some() { None } else { peer };
+    let request = session.req_header_mut();
+    ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
+    ctx.request_id = Some(identity::request_id(&request.headers));
+    let (host, port) = host(request)?;
+    let path = target(request)?;
+    ctx.host = host;
+    ctx.port = port;
+    let Some(route) = ctx.snapshot.route(&ctx.host, &path).cloned() else { return Err(no_route()) };
+    key_query(request, &route.config.cache.key);
+    let max_body = route.config.max_body;
+    ctx.route = Some(route);
+    let length = request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if length.is_some_and(|n| n > max_body) { Err(body_too_large()) } else { Ok(()) }
+}
+
+/// The host asked for, and its port. The lane has seen to it that there is at most one `Host`.
+fn host(request: &RequestHeader) -> Result<(String, Option<u16>), Refusal> {
+    let given = match request.uri.authority() {
+        // Absolute form wins over Host (RFC 9112 §3.2.2); pingora refuses a request in which the two disagree.
+        Some(authority) => authority.as_str(),
+        None => match request.headers.get(HOST) {
+            Some(host) => host.to_str().map_err(|_| bad_request("host"))?,
+            None => return Ok((String::new(), None)),
+        },
+    };
+    let (host, port) = uri::normalise_host(given).map_err(|e| bad_request(e.as_str()))?;
+    Ok((host.into_owned(), port))
+}
+
+/// Rewrites the target into its normal form and returns the path.
+fn target(request: &mut RequestHeader) -> Result<String, Refusal> {
+    let raw = std::str::from_utf8(request.raw_path()).map_err(|_| bad_request("target"))?.to_owned();
+    let target = uri::normalise(&raw).map_err(|e| bad_request(e.as_str()))?;
+    let path = target.path.clone().into_owned();
+    let whole = match &target.query {
+        Some(query) => Cow::Owned(format!("{path}?{query}")),
+        None => Cow::Borrowed(path.as_str()),
+    };
+    let absolute = request.uri.authority().is_some();
+    if absolute || *whole != raw {
+        let uri = Uri::try_from(whole.as_ref()).map_err(|_| bad_request("target"))?;
+        request.set_uri(uri);
+    }
+    Ok(path)
+}
+
+/// Drops and sorts query parameters as the route's key does, so that the backend sees what the key holds.
+fn key_query(request: &mut RequestHeader, params: &cache::key::Params) {
+    let Some(query) = request.uri.query() else { return };
+    let applied = params.apply(Some(query));
+    if applied.as_deref() == Some(query) {
+        return;
+    }
+    let path = request.uri.path();
+    let whole = match applied {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    // A query made of parts of a valid query is valid; were it not, the key would be made of the query as it came.
+    if let Ok(uri) = Uri::try_from(whole) {
+        request.set_uri(uri);
+    }
+}
+
+fn bad_request(what: &'static str) -> Refusal {
+    Refusal {
+        status: 400,
+        reason: Termination::BadRequest,
+        sentence: format!("The request is malformed: {what}.").into(),
+        proxy_error: "http_request_error",
+    }
+}
+
+fn no_route() -> Refusal {
+    Refusal {
+        status: 404,
+        reason: Termination::NoRoute,
+        sentence: "No route matches this host and path.".into(),
+        proxy_error: "destination_not_found",
+    }
+}
+
+/// The client wanted an answer from the cache alone (RFC 9111 §5.2.1.7).
+pub fn not_cached() -> Refusal {
+    Refusal {
+        status: 504,
+        reason: Termination::Done,
+        sentence: "Not in the cache, and nothing else was wanted.".into(),
+        proxy_error: "http_response_timeout",
+    }
+}
+
+/// The body is, or has grown, over the route's `max_body`.
+pub fn body_too_large() -> Refusal {
+    Refusal {
+        status: 413,
+        reason: Termination::BodyTooLarge,
+        sentence: "The request's body is too large.".into(),
+        proxy_error: "http_request_error",
+    }
+}

@@ -1,0 +1,71 @@
+//! What the client is told: headers on every proxied response, and the answers we give ourselves.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use http::HeaderName;
+use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VIA};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::ctx::Ctx;
+use super::identity::{X_REQUEST_ID, via};
+use super::notes;
+use super::request::Refusal;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const X_CACHE_STATUS: HeaderName = HeaderName::from_static("x-cache-status");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// When a client that got a 503 may come again.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Adds our fields to a final response.
+pub fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
+    let snapshot = &ctx.snapshot;
+    let name = snapshot.config().cache.name.as_str();
+    let outcome = notes::outcome(session, ctx);
+    let mut member = String::with_capacity(64);
+    outcome.write_to(name, &mut member);
+    response.append_header(CACHE_STATUS, member)?;
+    response.insert_header(X_CACHE_STATUS, outcome.word().as_str())?;
+    if let Some(age) = notes::age_after_validation(session) {
+        response.insert_header(AGE, age)?;
+    }
+    response.append_header(VIA, via(http::Version::HTTP_11, name))?;
+    if let Some(id) = &ctx.request_id {
+        response.insert_header(X_REQUEST_ID, id.clone())?;
+    }
+    Ok(())
+}
+
+/// Sends an answer of our own.
+///
+/// # Errors
+/// When the client is gone.
+pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
+    ctx.end(refusal.reason);
+    let mut body = String::new();
+    let _infallible = writeln!(body, "{}", refusal.sentence);
+    let mut response = ResponseHeader::build(refusal.status, Some(8))?;
+    response.insert_header(CONTENT_TYPE, "text/plain; charset=utf-8")?;
+    response.insert_header(CONTENT_LENGTH, body.len())?;
+    response.insert_header(CACHE_CONTROL, "no-store")?;
+    let name = &ctx.snapshot.config().cache.name;
+    response.insert_header(PROXY_STATUS, format!("{name}; error={}", refusal.proxy_error))?;
+    if refusal.status == 503 {
+        response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
+    }
+    if refusal.status == 405 {
+        response.insert_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;
+    }
+    if let Some(id) = &ctx.request_id {
+        response.insert_header(X_REQUEST_ID, id.clone())?;
+    }
+    let headless = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(response), false).await?;
+    if !headless {
+        session.write_response_body(Some(Bytes::from(body)), true).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! A request's body on its way to the backend, while the response may already be coming.
+//!
+//! Pingora takes the body's writer out of the session and runs both at once, but an HTTP/1 connection has one owner.
+//! So the writer only passes chunks on, and the session, which owns the connection, writes them between reads.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::protocols::http::custom::BodyWrite;
+use pingora::{Error, ErrorType, Result};
+use tokio::sync::mpsc;
+
+use super::attempts::{Attempts, Leg};
+use crate::upstream::Failure;
+
+/// Chunks under way from the client's side to the backend's: enough to overlap a read with a write.
+const CHUNKS: usize = 2;
+
+enum Chunk {
+    Data(Bytes),
+    End,
+}
+
+/// Makes both ends.
+pub fn channel() -> (Writer, Upload) {
+    let (tx, rx) = mpsc::channel(CHUNKS);
+    (Writer { tx }, Upload { rx, state: State::Open })
+}
+
+/// The client's end.
+pub struct Writer {
+    tx: mpsc::Sender<Chunk>,
+}
+
+#[async_trait]
+impl BodyWrite for Writer {
+    async fn write_all_buf(&mut self, data: &mut Bytes) -> Result<()> {
+        // A closed channel means that the session needs no more of the body; the rest is read and dropped.
+        let _ = self.tx.send(Chunk::Data(std::mem::take(data))).await;
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        let _ = self.tx.send(Chunk::End).await;
+        Ok(())
+    }
+
+    async fn cleanup(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn upgrade_body_writer(&mut self) {}
+}
+
+/// The writer of a request without body.
+pub struct NoBody;
+
+#[async_trait]
+impl BodyWrite for NoBody {
+    async fn write_all_buf(&mut self, data: &mut Bytes) -> Result<()> {
+        if data.is_empty() { Ok(()) } else { Error::e_explain(ErrorType::InternalError, "a body that was not announced") }
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn cleanup(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn upgrade_body_writer(&mut self) {}
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// All of it was written.
+    Done,
+    /// The backend takes no more of it.
+    Broken,
+}
+
+/// The backend's end.
+pub struct Upload {
+    rx: mpsc::Receiver<Chunk>,
+    state: State,
+}
+
+impl Upload {
+    /// Whether all of the body was written.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Writes the body until a response's head comes.
+    pub async fn until_head(&mut self, leg: &mut Leg, attempts: &mut Attempts) -> Result<(), Failure> {
+        leg.http.set_read_timeout(None);
+        while self.state == State::Open {
+            tokio::select! {
+                biased;
+                chunk = self.rx.recv() => {
+                    self.write(chunk, leg).await;
+                    if self.is_done() {
+                        // The backend's time to answer begins when it has the whole request.
+                        attempts.restart_deadline();
+                    }
+                }
+                read = leg.http.read_response_header() => {
+                    return match read {
+                        Ok(()) => attempts.check_head(leg),
+                        Err(e) => Err(Failure::of_read(&e, Failure::FirstByteTimeout)),
+                    };
+                }
+            }
+        }
+        let broken = self.state == State::Broken;
+        // A backend that stops reading may still say why (413, 401).
+        attempts.read_head(leg).await.map_err(|e| if broken { Failure::WriteFailed } else { e })
+    }
+
+    /// Writes the body until a chunk of the response's body comes.
+    pub async fn until_body(&mut self, leg: &mut Leg) -> Result<Option<Bytes>> {
+        while self.state == State::Open {
+            tokio::select! {
+                biased;
+                read = leg.http.read_response_body() => return read,
+                chunk = self.rx.recv() => self.write(chunk, leg).await,
+            }
+        }
+        leg.http.read_response_body().await
+    }
+
+    async fn write(&mut self, chunk: Option<Chunk>, leg: &mut Leg) {
+        let (written, end) = match chunk {
+            Some(Chunk::Data(data)) => (leg.http.write_request_body(data, false).await, false),
+            Some(Chunk::End) => (leg.http.finish_request_body().await, true),
+            // The client's side went away without an end: the request stays incomplete.
+            None => (Error::e_explain(ErrorType::ConnectionClosed, "the body's reader is gone"), false),
+        };
+        match written {
+            Ok(()) if end => self.state = State::Done,
+            Ok(()) => {}
+            Err(_) => {
+                self.state = State::Broken;
+                self.rx.close();
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What goes to the backend and what comes back, before the cache sees it.
+
+use std::sync::Arc;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+
+use super::ctx::Ctx;
+use super::exchange::{Exchange, ExchangeRef, Seen};
+use super::identity;
+use crate::cache::vary;
+use crate::clock;
+use crate::upstream::Failure;
+
+/// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
+/// not pass.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("proxy-authorization"),
+    http::header::TE,
+    http::header::TRAILER,
+    TRANSFER_ENCODING,
+    http::header::UPGRADE,
+];
+/// What a client must not have removed by naming it in `Connection`: it would hide where a request comes from.
+const PROTECTED: [&str; 7] = [
+    "host",
+    "content-length",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
+
+/// The request as the backend gets it.
+pub fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+    let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
+    let upgrade = session.is_upgrade_req();
+    let authority = authority(session, request, ctx);
+    if !upgrade {
+        strip(request);
+        if !session.as_mut().is_body_empty() && !request.headers.contains_key(CONTENT_LENGTH) {
+            request.insert_header(TRANSFER_ENCODING, "chunked")?;
+        }
+    }
+    if let Some(authority) = &authority {
+        request.insert_header(HOST, authority.clone())?;
+    }
+    if route.config.cache.vary.normalise_accept_encoding && session.cache.enabled() {
+        normalise_accept_encoding(request)?;
+    }
+    let name = ctx.snapshot.config().cache.name.clone();
+    identity::forward(ctx, &name, authority.as_ref(), request)?;
+    ctx.asked = Some(clock::wall());
+    if !upgrade {
+        let exchange = Arc::new(Exchange {
+            route,
+            idempotent: request.method.is_idempotent(),
+            conditional: request.headers.contains_key(IF_NONE_MATCH) || request.headers.contains_key(IF_MODIFIED_SINCE),
+            seen: Mutex::new(Seen::default()),
+        });
+        ctx.exchange = Some(exchange.clone());
+        request.extensions_mut().insert(ExchangeRef(exchange));
+    }
+    Ok(())
+}
+
+/// The authority the client asked for; for HTTP/1.0 without one, the address it connected to.
+fn authority(session: &Session, request: &RequestHeader, ctx: &Ctx) -> Option<HeaderValue> {
+    if ctx.host.is_empty() {
+        let ours = session.server_addr().and_then(|a| a.as_inet()).map(ToString::to_string)?;
+        return HeaderValue::from_str(&ours).ok();
+    }
+    let same = request.headers.get(HOST).filter(|h| h.as_bytes() == ctx.host.as_bytes());
+    let made = || match ctx.port {
+        Some(port) => HeaderValue::from_str(&format!("{}:{port}", ctx.host)).ok(),
+        None => HeaderValue::from_str(&ctx.host).ok(),
+    };
+    same.cloned().or_else(made)
+}
+
+/// Removes what belongs to the client's connection, with what it names in `Connection`.
+fn strip(request: &mut RequestHeader) {
+    let nominated: Vec<HeaderName> = request
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .filter(|name| !PROTECTED.contains(&name.as_str()))
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        request.remove_header(name);
+    }
+}
+
+fn normalise_accept_encoding(request: &mut RequestHeader) -> Result<()> {
+    match vary::normalise_accept_encoding(&request.headers) {
+        Some(value) => request.insert_header(http::header::ACCEPT_ENCODING, value),
+        None => {
+            request.remove_header(&http::header::ACCEPT_ENCODING);
+            Ok(())
+        }
+    }
+}
+
+/// The response before the cache: what belongs to the backend's connection goes, and a 304 is kept for the merge.
+pub fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
+    if response.status.is_informational() {
+        return;
+    }
+    if let Some(attempt) = &mut ctx.upgraded {
+        attempt.answered(clock::now());
+    }
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .collect();
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        for name in nominated.iter().filter(|n| *n != CONTENT_LENGTH && *n != TRANSFER_ENCODING) {
+            response.remove_header(name);
+        }
+        for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info", "upgrade"] {
+            response.remove_header(name);
+        }
+        response.remove_header(&CONNECTION);
+    }
+    ctx.cache.fwd_status = Some(response.status.as_u16());
+    if response.status == StatusCode::NOT_MODIFIED && session.cache.maybe_cache_meta().is_some() {
+        ctx.cache.not_modified = Some(response.headers.clone());
+    }
+}
+
+/// The peer of an upgraded connection: pingora's native path, one attempt.
+pub fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>, Failure> {
+    let route = ctx.route.clone().ok_or(Failure::NoBackend)?;
+    let now = clock::now();
+    let member = route.pool.pick(&[], now, &mut fastrand::Rng::new())?;
+    ctx.upgraded = Some(member.backend.begin(now));
+    Ok(Box::new((*member.peer).clone()))
+}
+
+/// Notes that the connection for an upgrade could not be made.
+pub fn upgrade_failed(ctx: &mut Ctx, failure: Failure) {
+    let Some(route) = ctx.route.clone() else { return };
+    if let Some(mut attempt) = ctx.upgraded.take() {
+        let now = clock::now();
+        let may_eject = route.pool.may_eject(attempt.backend(), now);
+        attempt.failed(failure, route.pool.usual(now), may_eject, now);
+    }
+    ctx.upgrade_failure = Some(failure);
+}

@@ -1,0 +1,145 @@
+//! Why an attempt at a backend failed: one word for the log, the metric, `Proxy-Status` and the answer's status.
+
+use pingora::{Error, ErrorType};
+
+use crate::telemetry::Termination;
+
+/// What went wrong between us and a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// The name of every backend of the pool is still unresolved.
+    DnsError,
+    /// No backend may be used: all are ejected, down, or were tried already.
+    NoBackend,
+    /// The backend refused the connection.
+    ConnectionRefused,
+    /// The connection was not made within `connect`.
+    ConnectionTimeout,
+    /// The connection could not be made for another reason.
+    ConnectFailed,
+    /// The TLS handshake failed.
+    TlsHandshake,
+    /// The backend's certificate was not accepted.
+    TlsCertificate,
+    /// The request could not be written.
+    WriteFailed,
+    /// No byte of a response came within `first_byte`.
+    FirstByteTimeout,
+    /// The response stopped for longer than `between_bytes`.
+    BetweenBytesTimeout,
+    /// The route's `timeout` ran out before a response's head.
+    Deadline,
+    /// The exchange took longer than `total`.
+    TotalTimeout,
+    /// The connection ended before a whole response.
+    ClosedEarly,
+    /// What came is not an HTTP response.
+    InvalidResponse,
+    /// A 304 to a request that had no condition.
+    UnexpectedNotModified,
+}
+
+impl Failure {
+    /// The word in logs, metrics and the `details` of `Proxy-Status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Failure::DnsError => "dns-error",
+            Failure::NoBackend => "no-backend",
+            Failure::ConnectionRefused => "connection-refused",
+            Failure::ConnectionTimeout => "connection-timeout",
+            Failure::ConnectFailed => "connect-failed",
+            Failure::TlsHandshake => "tls-handshake",
+            Failure::TlsCertificate => "tls-certificate",
+            Failure::WriteFailed => "write-failed",
+            Failure::FirstByteTimeout => "first-byte-timeout",
+            Failure::BetweenBytesTimeout => "between-bytes-timeout",
+            Failure::Deadline => "deadline",
+            Failure::TotalTimeout => "total-timeout",
+            Failure::ClosedEarly => "closed-early",
+            Failure::InvalidResponse => "invalid-response",
+            Failure::UnexpectedNotModified => "unexpected-not-modified",
+        }
+    }
+
+    /// The error type of `Proxy-Status` (RFC 9209 §2.3).
+    pub fn proxy_error(self) -> &'static str {
+        match self {
+            Failure::DnsError => "dns_error",
+            Failure::NoBackend => "destination_unavailable",
+            Failure::ConnectionRefused => "connection_refused",
+            Failure::ConnectionTimeout => "connection_timeout",
+            Failure::ConnectFailed => "destination_ip_unroutable",
+            Failure::TlsHandshake => "tls_protocol_error",
+            Failure::TlsCertificate => "tls_certificate_error",
+            Failure::WriteFailed => "connection_write_error",
+            Failure::FirstByteTimeout | Failure::Deadline | Failure::TotalTimeout => "http_response_timeout",
+            Failure::BetweenBytesTimeout => "connection_read_timeout",
+            Failure::ClosedEarly => "http_response_incomplete",
+            Failure::InvalidResponse | Failure::UnexpectedNotModified => "http_protocol_error",
+        }
+    }
+
+    /// The status of the answer when no response's head was sent yet.
+    pub fn status(self) -> u16 {
+        match self {
+            Failure::DnsError | Failure::NoBackend => 503,
+            Failure::ConnectionTimeout
+            | Failure::FirstByteTimeout
+            | Failure::BetweenBytesTimeout
+            | Failure::Deadline
+            | Failure::TotalTimeout => 504,
+            _ => 502,
+        }
+    }
+
+    /// Why a request ended that ended with this failure.
+    pub fn termination(self) -> Termination {
+        match self {
+            Failure::DnsError | Failure::NoBackend => Termination::NoBackend,
+            Failure::ConnectionRefused | Failure::ConnectFailed | Failure::TlsHandshake | Failure::TlsCertificate => {
+                Termination::ConnectFailed
+            }
+            Failure::ConnectionTimeout => Termination::ConnectTimeout,
+            Failure::FirstByteTimeout | Failure::BetweenBytesTimeout => Termination::UpstreamTimeout,
+            Failure::Deadline | Failure::TotalTimeout => Termination::Deadline,
+            Failure::WriteFailed | Failure::ClosedEarly => Termination::UpstreamClosed,
+            Failure::InvalidResponse | Failure::UnexpectedNotModified => Termination::UpstreamInvalid,
+        }
+    }
+
+    /// Whether the failure says that the request cannot have been acted upon, so that any method may be retried.
+    pub fn before_request(self) -> bool {
+        matches!(
+            self,
+            Failure::ConnectionRefused
+                | Failure::ConnectionTimeout
+                | Failure::ConnectFailed
+                | Failure::TlsHandshake
+                | Failure::TlsCertificate
+        )
+    }
+
+    /// What a failed connect was.
+    pub fn of_connect(e: &Error) -> Failure {
+        match e.etype {
+            ErrorType::ConnectRefused => Failure::ConnectionRefused,
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectionTimeout,
+            ErrorType::InvalidCert => Failure::TlsCertificate,
+            ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError | ErrorType::TLSWantX509Lookup => {
+                Failure::TlsHandshake
+            }
+            _ => Failure::ConnectFailed,
+        }
+    }
+
+    /// What a failed read of a response was; `timeout` says which clock a read that timed out was under.
+    pub fn of_read(e: &Error, timeout: Failure) -> Failure {
+        match e.etype {
+            ErrorType::ReadTimedout => timeout,
+            ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 | ErrorType::H2Error => {
+                Failure::InvalidResponse
+            }
+            _ => Failure::ClosedEarly,
+        }
+    }
+}

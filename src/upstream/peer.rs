@@ -1,0 +1,91 @@
+//! The address, clocks and TLS of a backend as pingora's connector wants them.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::protocols::tls::CaType;
+use pingora::protocols::{ALPN, TcpKeepalive};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::config;
+
+/// A dead host is noticed on an idle connection after about a minute.
+const TCP_KEEPALIVE: TcpKeepalive = TcpKeepalive {
+    idle: Duration::from_secs(30),
+    interval: Duration::from_secs(10),
+    count: 3,
+    #[cfg(target_os = "linux")]
+    user_timeout: Duration::from_secs(0),
+};
+
+/// What all peers of a pool share: read once when the pool is built.
+#[derive(Clone)]
+pub struct Template {
+    tls: Option<config::Tls>,
+    ca: Option<Arc<CaType>>,
+    timeouts: config::UpstreamTimeouts,
+    group: u64,
+}
+
+impl Template {
+    /// Reads the certificate authorities, if any.
+    ///
+    /// # Errors
+    /// A sentence for the operator when the file cannot be read or holds no certificate.
+    pub fn new(pool: &config::Pool) -> Result<Template, String> {
+        let ca = match pool.tls.as_ref().and_then(|tls| tls.ca.as_deref()) {
+            Some(path) => Some(authorities(path)?),
+            None => None,
+        };
+        // Connections made under other rules of trust are not shared.
+        let mut group = DefaultHasher::new();
+        if let Some(tls) = &pool.tls {
+            (&tls.server_name, tls.verify, &tls.ca).hash(&mut group);
+        }
+        Ok(Template { tls: pool.tls.clone(), ca, timeouts: pool.timeouts.clone(), group: group.finish() })
+    }
+
+    /// The peer at `address`, written in the configuration as `host`.
+    pub fn peer(&self, address: SocketAddr, host: &str) -> HttpPeer {
+        // The server name is never empty: with an empty one pingora would skip verification.
+        let name = self.tls.as_ref().map(|tls| tls.server_name.clone().unwrap_or_else(|| host.to_owned()));
+        let mut peer = HttpPeer::new(address, self.tls.is_some(), name.unwrap_or_default());
+        peer.group_key = self.group;
+        let options = &mut peer.options;
+        options.connection_timeout = Some(self.timeouts.connect);
+        options.total_connection_timeout = Some(self.timeouts.connect);
+        options.read_timeout = Some(self.timeouts.between_bytes);
+        options.write_timeout = Some(self.timeouts.write);
+        options.idle_timeout = Some(self.timeouts.idle);
+        options.alpn = ALPN::H1;
+        options.tcp_keepalive = Some(TCP_KEEPALIVE);
+        if let Some(tls) = &self.tls {
+            options.verify_cert = tls.verify;
+            options.verify_hostname = tls.verify;
+            options.ca = self.ca.clone();
+        }
+        peer
+    }
+}
+
+fn authorities(path: &Path) -> Result<Arc<CaType>, String> {
+    let text = std::fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let mut certificates = Vec::new();
+    for pem in Pem::iter_from_buffer(&text) {
+        let pem = pem.map_err(|e| format!("{} is not PEM: {e}", path.display()))?;
+        // Checked here, because the wrapper below would panic on what is not a certificate.
+        X509Certificate::from_der(&pem.contents)
+            .map_err(|e| format!("{} holds a block that is not a certificate: {e}", path.display()))?;
+        certificates.push(WrappedX509::new(pem.contents, parse_x509));
+    }
+    if certificates.is_empty() {
+        return Err(format!("{} holds no certificate", path.display()));
+    }
+    Ok(certificates.into())
+}
