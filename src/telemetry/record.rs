@@ -366,6 +366,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_document_lists_the_keys_in_their_order() {
+        let document = include_str!("../../docs/access-log.md");
+        let (_, table) = document.split_once("| key |").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let listed: Vec<_> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(listed, KEYS);
+        for form in ["\n{\"time\":", "\ntime="] {
+            let (_, example) = document.split_once(form).unwrap();
+            let example = example.lines().next().unwrap();
+            assert!(KEYS[1..].iter().all(|key| example.contains(key)), "{example}");
+        }
+    }
+
+    #[test]
     fn a_dash_that_was_sent_is_not_an_absent_value() {
         let record = Record { path: "-", host: "", ..SAMPLE };
         let written = line(&record, LogFormat::Logfmt);

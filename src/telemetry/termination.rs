@@ -82,6 +82,19 @@ mod tests {
     }
 
     #[test]
+    fn the_document_lists_every_reason_with_its_status() {
+        let document = include_str!("../../docs/access-log.md");
+        let (_, table) = document.split_once("| reason | status |").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let listed: Vec<_> = table.lines().filter(|row| row.starts_with("| `")).collect();
+        assert_eq!(listed.len(), Termination::ALL.len());
+        for (row, reason) in listed.iter().zip(Termination::ALL) {
+            let status = reason.status().map_or("|".to_owned(), |status| format!("{status} |"));
+            assert!(row.starts_with(&format!("| `{reason}` | {status}")), "{row}");
+        }
+    }
+
+    #[test]
     fn every_refusal_has_an_error_status() {
         for reason in Termination::ALL {
             assert!(reason.status().is_none_or(|s| (400..600).contains(&s)), "{reason}");
