@@ -101,7 +101,7 @@ Try, in another terminal:
     for i in 1 2 3 4 5; do curl -s -o /dev/null -D - http://{edge}/slow | grep -i '^cache-status' & done; wait
 
   The slow backend avoided. Count who served 400 requests, 8 at a time, now and {phase} s later:
-    curl -sZ --parallel-max 8 'http://{edge}/api?[1-400]' | sort | uniq -c
+    curl -Z --no-progress-meter --parallel-max 8 'http://{edge}/api?[1-400]' | sort | uniq -c
 
   Why: each backend's state, requests in flight, EWMA and quantiles:
     curl -s http://{admin}/pools
