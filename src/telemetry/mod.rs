@@ -1,1 +1,30 @@
-//! (to be written)
+//! What an operator sees: the metrics page and the access log.
+//!
+//! * [`names`] every metric, once; [`metrics`] the handles that requests record into; [`page`] the text Prometheus reads
+//! * [`record`] one request as a line; [`access_log`] the lines on their way to a file or standard output
+//! * [`termination`] why a request ended: one word for log, metric and header
+//!
+//! Recording is on every request's path and reading is not, so all work that can wait waits for the reader: a
+//! request adds to counters it was handed before it came, a scrape turns them into text.
+
+pub mod access_log;
+mod family;
+pub mod histogram;
+pub mod labels;
+pub mod metrics;
+pub mod names;
+pub mod page;
+pub mod process;
+pub mod record;
+mod sink;
+pub mod tally;
+pub mod termination;
+mod words;
+mod writer;
+
+pub use access_log::AccessLog;
+pub use labels::{CacheResult, Method, ReloadResult, StatusClass};
+pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics, RouteMetrics};
+pub use page::{BackendSample, CacheSample, Latencies, Scrape};
+pub use record::Record;
+pub use termination::Termination;

@@ -1,0 +1,296 @@
+//! What requests are counted in.
+//!
+//! A snapshot takes a handle per route, pool and backend when it is built; a request then adds to counters it
+//! already holds. The exporter's `Family` would hash its labels and take a lock on every request. The counters
+//! belong to the process, not to the snapshot: a reload that removes a route leaves its counts on the page, so that
+//! no counter ever falls.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::histogram::Histogram;
+use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
+use super::names;
+use super::tally::Tally;
+use super::termination::Termination;
+
+/// All counters of the process; clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Registered>);
+
+/// Handles by label, and what has no label.
+#[derive(Debug)]
+pub(super) struct Registered {
+    pub(super) routes: RwLock<BTreeMap<String, Arc<RouteMetrics>>>,
+    pub(super) pools: RwLock<BTreeMap<String, Arc<PoolMetrics>>>,
+    pub(super) backends: RwLock<BTreeMap<(String, String), Arc<BackendMetrics>>>,
+    unrouted: Arc<RouteMetrics>,
+    pub(super) terminations: Tally,
+    pub(super) requests_in_flight: Gauge,
+    pub(super) client_connections: Gauge,
+    pub(super) generation: Gauge,
+    pub(super) reloads: Tally,
+    pub(super) last_reload: Gauge,
+    pub(super) access_log_dropped: Counter,
+}
+
+impl Metrics {
+    /// No request yet, generation 0.
+    pub fn new() -> Metrics {
+        let unrouted = Arc::new(RouteMetrics::new());
+        let last_reload = Gauge::default();
+        last_reload.set(1);
+        Metrics(Arc::new(Registered {
+            routes: RwLock::new(BTreeMap::from([(names::UNROUTED.to_owned(), unrouted.clone())])),
+            pools: RwLock::default(),
+            backends: RwLock::default(),
+            unrouted,
+            terminations: Tally::new(Termination::WORDS),
+            requests_in_flight: Gauge::default(),
+            client_connections: Gauge::default(),
+            generation: Gauge::default(),
+            reloads: Tally::new(ReloadResult::WORDS),
+            last_reload,
+            access_log_dropped: Counter::default(),
+        }))
+    }
+
+    /// The handle of the route `name`: the same for every snapshot that has it.
+    pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
+        self.0.routes.write().entry(name.to_owned()).or_insert_with(|| Arc::new(RouteMetrics::new())).clone()
+    }
+
+    /// The handle for requests that end before they have a route: malformed, refused, unmatched.
+    pub fn unrouted(&self) -> &Arc<RouteMetrics> {
+        &self.0.unrouted
+    }
+
+    /// The handle of the pool `name`.
+    pub fn pool(&self, name: &str) -> Arc<PoolMetrics> {
+        self.0.pools.write().entry(name.to_owned()).or_insert_with(|| Arc::new(PoolMetrics::new())).clone()
+    }
+
+    /// The handle of one backend. `backend` is its written name, `host:port`: an address that DNS gave it today
+    /// would make a new time series tomorrow.
+    pub fn backend(&self, pool: &str, backend: &str) -> Arc<BackendMetrics> {
+        let key = (pool.to_owned(), backend.to_owned());
+        self.0.backends.write().entry(key).or_insert_with(|| Arc::new(BackendMetrics::new())).clone()
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn request(&self) -> InFlight {
+        InFlight::enter(&self.0.requests_in_flight)
+    }
+
+    /// Counts a client connection as open until the guard is dropped.
+    pub fn connection(&self) -> InFlight {
+        InFlight::enter(&self.0.client_connections)
+    }
+
+    /// Counts why a request ended; once per request.
+    pub fn terminated(&self, reason: Termination) {
+        self.0.terminations.add_at(reason.index());
+    }
+
+    /// Says which generation of the configuration is in use.
+    pub fn set_generation(&self, generation: u64) {
+        self.0.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.0.reloads.add_at(result.index());
+        self.0.last_reload.set(match result {
+            ReloadResult::Applied => 1,
+            ReloadResult::Rejected => 0,
+        });
+    }
+
+    /// The counter that [`super::AccessLog`] adds lost lines to. It outlives the log, which a reload may replace.
+    pub fn access_log_dropped(&self) -> Counter {
+        self.0.access_log_dropped.clone()
+    }
+
+    pub(super) fn registered(&self) -> &Arc<Registered> {
+        &self.0
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+/// Holds a gauge one higher while it lives, so that no way out of a request can forget to lower it.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl InFlight {
+    fn enter(gauge: &Gauge) -> InFlight {
+        gauge.inc();
+        InFlight(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+const CELLS: usize = Method::ALL.len() * StatusClass::ALL.len() * CacheResult::ALL.len();
+
+/// What is counted for one route: 3 KiB of counters, one for each combination of labels.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    requests: Box<[AtomicU64]>,
+    pub(super) duration: Histogram,
+}
+
+impl RouteMetrics {
+    fn new() -> RouteMetrics {
+        RouteMetrics { requests: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), duration: Histogram::default() }
+    }
+
+    /// Counts a request that has ended. `status` is what the client got, 0 if no response was begun; `duration` is
+    /// from its head read to its last byte sent.
+    pub fn record(&self, method: Method, status: u16, cache: CacheResult, duration: Duration) {
+        let class = StatusClass::of(status).index();
+        let cell = (method.index() * StatusClass::ALL.len() + class) * CacheResult::ALL.len() + cache.index();
+        if let Some(count) = self.requests.get(cell) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        self.duration.observe(duration);
+    }
+
+    /// Every combination of labels that has occurred, with its count.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (Method, StatusClass, CacheResult, u64)> + '_ {
+        let labels = Method::ALL.iter().flat_map(|method| {
+            StatusClass::ALL
+                .iter()
+                .flat_map(move |class| CacheResult::ALL.iter().map(move |cache| (*method, *class, *cache)))
+        });
+        labels.zip(&self.requests).filter_map(|((method, class, cache), count)| {
+            let count = count.load(Ordering::Relaxed);
+            (count > 0).then_some((method, class, cache, count))
+        })
+    }
+}
+
+/// What is counted for one pool.
+#[derive(Debug)]
+pub struct PoolMetrics {
+    pub(super) first_byte: Histogram,
+    pub(super) retries: Tally,
+}
+
+impl PoolMetrics {
+    fn new() -> PoolMetrics {
+        PoolMetrics { first_byte: Histogram::default(), retries: Tally::new(names::RETRY_REASONS) }
+    }
+
+    /// Counts the time from an attempt's start to the first byte of its response head.
+    pub fn first_byte(&self, duration: Duration) {
+        self.first_byte.observe(duration);
+    }
+
+    /// Counts a retry; `reason` is one of [`names::RETRY_REASONS`].
+    pub fn retry(&self, reason: &str) {
+        self.retries.add(reason);
+    }
+}
+
+/// What is counted for one backend.
+#[derive(Debug)]
+pub struct BackendMetrics {
+    pub(super) attempts: Tally,
+    pub(super) ejections: Tally,
+    pub(super) health_checks: Tally,
+}
+
+impl BackendMetrics {
+    fn new() -> BackendMetrics {
+        BackendMetrics {
+            attempts: Tally::new(names::ATTEMPT_RESULTS),
+            ejections: Tally::new(names::EJECTION_REASONS),
+            health_checks: Tally::new(names::HEALTH_CHECK_RESULTS),
+        }
+    }
+
+    /// Counts an attempt that has ended; `result` is one of [`names::ATTEMPT_RESULTS`].
+    pub fn attempt(&self, result: &str) {
+        self.attempts.add(result);
+    }
+
+    /// Counts an ejection; `reason` is one of [`names::EJECTION_REASONS`].
+    pub fn ejected(&self, reason: &str) {
+        self.ejections.add(reason);
+    }
+
+    /// Counts an active health check; `result` is one of [`names::HEALTH_CHECK_RESULTS`].
+    pub fn health_check(&self, result: &str) {
+        self.health_checks.add(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_of_labels_has_its_own_counter() {
+        let route = RouteMetrics::new();
+        for method in Method::ALL {
+            for status in [0, 100, 200, 300, 400, 500] {
+                for cache in CacheResult::ALL {
+                    route.record(*method, status, *cache, Duration::ZERO);
+                }
+            }
+        }
+        assert_eq!(route.requests().count(), CELLS);
+        assert!(route.requests().all(|(.., n)| n == 1));
+        assert_eq!(route.duration.read().count, CELLS as u64);
+    }
+
+    #[test]
+    fn a_count_comes_back_under_the_labels_it_was_made_with() {
+        let route = RouteMetrics::new();
+        route.record(Method::Post, 503, CacheResult::Bypass, Duration::from_millis(3));
+        assert_eq!(
+            route.requests().collect::<Vec<_>>(),
+            [(Method::Post, StatusClass::ServerError, CacheResult::Bypass, 1)]
+        );
+    }
+
+    #[test]
+    fn two_snapshots_share_the_counters_of_a_route() {
+        let metrics = Metrics::new();
+        let old = metrics.route("pages");
+        old.record(Method::Get, 200, CacheResult::Hit, Duration::ZERO);
+        let new = metrics.route("pages");
+        drop(old);
+        new.record(Method::Get, 200, CacheResult::Hit, Duration::ZERO);
+        assert_eq!(new.requests().next(), Some((Method::Get, StatusClass::Successful, CacheResult::Hit, 2)));
+    }
+
+    #[test]
+    fn a_dropped_guard_lowers_its_gauge() {
+        let metrics = Metrics::new();
+        let first = metrics.request();
+        let second = metrics.request();
+        let connection = metrics.connection();
+        drop(first);
+        assert_eq!(metrics.registered().requests_in_flight.get(), 1);
+        assert_eq!(metrics.registered().client_connections.get(), 1);
+        drop((second, connection));
+        assert_eq!(metrics.registered().requests_in_flight.get(), 0);
+        assert_eq!(metrics.registered().client_connections.get(), 0);
+    }
+}

@@ -1,0 +1,279 @@
+//! Every metric, once: name, kind, unit, labels, help.
+//!
+//! The page is written from these definitions and docs/metrics.md is held to them by a test, so a metric cannot
+//! exist without its description, nor a label take a value that is not listed. Names follow Prometheus'
+//! conventions: base units, the unit as suffix, `_total` for counters.
+//!
+//! To add one: define it here, add it to [`ALL`], write it in `page.rs`, describe it in docs/metrics.md.
+
+use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
+use super::termination::Termination;
+
+/// One metric.
+#[derive(Debug, PartialEq)]
+pub struct Definition {
+    /// The name to query; a histogram's has `_bucket`, `_count` and `_sum` added to it.
+    pub name: &'static str,
+    /// What its values mean over time.
+    pub kind: Kind,
+    /// What is measured; `None` for plain counts.
+    pub unit: Option<Unit>,
+    /// In the order they are written.
+    pub labels: &'static [Label],
+    /// One line, without a full stop.
+    pub help: &'static str,
+}
+
+/// The kinds of metric in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from zero at the process's start.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+    /// Always 1; its labels are the message.
+    Info,
+}
+
+impl Kind {
+    /// The word in documents and `# TYPE` lines.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Info => "info",
+        }
+    }
+}
+
+/// The base units in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds of time.
+    Seconds,
+    /// Bytes of memory.
+    Bytes,
+}
+
+impl Unit {
+    /// The suffix in names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Unit::Seconds => "seconds",
+            Unit::Bytes => "bytes",
+        }
+    }
+}
+
+/// One label.
+#[derive(Debug, PartialEq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// What bounds its values.
+    pub values: Values,
+}
+
+/// What bounds a label's values, and so the number of time series.
+#[derive(Debug, PartialEq)]
+pub enum Values {
+    /// One of these.
+    Words(&'static [&'static str]),
+    /// As many as the configuration has.
+    Configured,
+    /// One.
+    Constant,
+}
+
+impl Definition {
+    /// The name as the encoder takes it: without the suffixes it adds for kind and unit.
+    pub fn stem(&self) -> &'static str {
+        let family = self.family();
+        match self.unit {
+            Some(unit) => strip(family, unit.as_str()),
+            None => family,
+        }
+    }
+
+    /// The name in `# TYPE` lines (OpenMetrics' metric family).
+    pub fn family(&self) -> &'static str {
+        match self.kind {
+            Kind::Counter => strip(self.name, "total"),
+            Kind::Info => strip(self.name, "info"),
+            Kind::Gauge | Kind::Histogram => self.name,
+        }
+    }
+}
+
+fn strip(name: &'static str, suffix: &str) -> &'static str {
+    name.strip_suffix(suffix).and_then(|n| n.strip_suffix('_')).unwrap_or(name)
+}
+
+/// The label `route` of requests that matched no route.
+pub const UNROUTED: &str = "-";
+
+/// States of a backend, the words of its life cycle.
+pub const BACKEND_STATES: &[&str] = &["healthy", "recovering", "probation", "ejected", "other"];
+
+/// What became of an attempt.
+pub const ATTEMPT_RESULTS: &[&str] = &[
+    "ok",
+    "server-error",
+    "connect-failed",
+    "connect-timeout",
+    "upstream-timeout",
+    "upstream-closed",
+    "upstream-invalid",
+    "cancelled",
+    "other",
+];
+
+/// Why a request was tried again.
+pub const RETRY_REASONS: &[&str] = &[
+    "connect-failed",
+    "connect-timeout",
+    "upstream-timeout",
+    "upstream-closed",
+    "upstream-invalid",
+    "server-error",
+    "other",
+];
+
+/// Why a backend was taken out.
+pub const EJECTION_REASONS: &[&str] = &["consecutive-failures", "failure-rate", "health-check", "other"];
+
+/// What an active health check found.
+pub const HEALTH_CHECK_RESULTS: &[&str] = &["passed", "status", "timeout", "connect-failed", "invalid", "other"];
+
+/// The quantiles of a backend's window; 1 is the maximum.
+pub const QUANTILES: &[&str] = &["0.5", "0.9", "0.95", "0.99", "1"];
+
+const ROUTE: Label = Label { name: "route", values: Values::Configured };
+const POOL: Label = Label { name: "pool", values: Values::Configured };
+const BACKEND: Label = Label { name: "backend", values: Values::Configured };
+
+const fn words(name: &'static str, words: &'static [&'static str]) -> Label {
+    Label { name, values: Values::Words(words) }
+}
+
+/// Defines the metrics and [`ALL`], so that neither can lack one of the other.
+macro_rules! definitions {
+    ($($id:ident: $name:literal $kind:ident $unit:expr, $labels:expr, $help:literal;)+) => {
+        $(#[doc = $help]
+        pub const $id: Definition =
+            Definition { name: $name, kind: Kind::$kind, unit: $unit, labels: $labels, help: $help };)+
+
+        /// All metrics, in the order of the page.
+        pub const ALL: &[Definition] = &[$($id,)+];
+    };
+}
+
+definitions! {
+    REQUESTS: "hedgerow_requests_total" Counter None,
+        &[ROUTE, words("method", Method::WORDS), words("status", StatusClass::WORDS), words("cache", CacheResult::WORDS)],
+        "Requests ended, by what the client got";
+    REQUEST_DURATION: "hedgerow_request_duration_seconds" Histogram Some(Unit::Seconds), &[ROUTE],
+        "Time from a request's head read to its last response byte sent";
+    TERMINATIONS: "hedgerow_terminations_total" Counter None, &[words("reason", Termination::WORDS)],
+        "Requests ended, by cause";
+    REQUESTS_IN_FLIGHT: "hedgerow_requests_in_flight" Gauge None, &[],
+        "Requests being answered now";
+    CLIENT_CONNECTIONS: "hedgerow_client_connections" Gauge None, &[],
+        "Client connections open now";
+    UPSTREAM_FIRST_BYTE: "hedgerow_upstream_first_byte_seconds" Histogram Some(Unit::Seconds), &[POOL],
+        "Time from an attempt's start to the first byte of its response head";
+    ATTEMPTS: "hedgerow_attempts_total" Counter None, &[POOL, BACKEND, words("result", ATTEMPT_RESULTS)],
+        "Requests sent to a backend, by what became of them";
+    RETRIES: "hedgerow_retries_total" Counter None, &[POOL, words("reason", RETRY_REASONS)],
+        "Attempts made because an earlier one failed";
+    EJECTIONS: "hedgerow_ejections_total" Counter None, &[POOL, BACKEND, words("reason", EJECTION_REASONS)],
+        "Times a backend was taken out";
+    HEALTH_CHECKS: "hedgerow_health_checks_total" Counter None, &[POOL, BACKEND, words("result", HEALTH_CHECK_RESULTS)],
+        "Active health checks, by result";
+    BACKEND_STATE: "hedgerow_backend_state" Gauge None, &[POOL, BACKEND, words("state", BACKEND_STATES)],
+        "1 for the state a backend is in, 0 for the others";
+    BACKEND_IN_FLIGHT: "hedgerow_backend_in_flight" Gauge None, &[POOL, BACKEND],
+        "Attempts a backend is working on now";
+    BACKEND_EWMA: "hedgerow_backend_ewma_seconds" Gauge Some(Unit::Seconds), &[POOL, BACKEND],
+        "Peak EWMA of a backend's time to first byte, as the balancer sees it";
+    BACKEND_LATENCY: "hedgerow_backend_latency_seconds" Gauge Some(Unit::Seconds), &[POOL, BACKEND, words("quantile", QUANTILES)],
+        "Quantiles of a backend's time to first byte over the sliding window";
+    BACKEND_WINDOW: "hedgerow_backend_window_attempts" Gauge None, &[POOL, BACKEND],
+        "Attempts in the sliding window that the quantiles are taken from";
+    CACHE_OBJECTS: "hedgerow_cache_objects" Gauge None, &[],
+        "Objects stored now";
+    CACHE_BYTES: "hedgerow_cache_bytes" Gauge Some(Unit::Bytes), &[],
+        "Bytes stored now: bodies, heads and keys";
+    CACHE_CAPACITY: "hedgerow_cache_capacity_bytes" Gauge Some(Unit::Bytes), &[],
+        "Bytes that may be stored";
+    CACHE_STORES: "hedgerow_cache_stores_total" Counter None, &[],
+        "Objects stored";
+    CACHE_EVICTIONS: "hedgerow_cache_evictions_total" Counter None, &[],
+        "Objects dropped to make room";
+    CONFIG_GENERATION: "hedgerow_config_generation" Gauge None, &[],
+        "Generation of the snapshot in use; the first is 1";
+    CONFIG_RELOADS: "hedgerow_config_reloads_total" Counter None, &[words("result", ReloadResult::WORDS)],
+        "Reloads asked for, by result";
+    CONFIG_LAST_RELOAD: "hedgerow_config_last_reload_successful" Gauge None, &[],
+        "1 if the last reload was applied or none was asked for, 0 if it was rejected";
+    ACCESS_LOG_DROPPED: "hedgerow_access_log_dropped_total" Counter None, &[],
+        "Access log lines lost because the output was too slow or failed";
+    BUILD: "hedgerow_build_info" Info None, &[Label { name: "version", values: Values::Constant }],
+        "The version that is running";
+    PROCESS_CPU: "process_cpu_seconds_total" Counter Some(Unit::Seconds), &[],
+        "CPU time spent, user and system";
+    PROCESS_MEMORY: "process_resident_memory_bytes" Gauge Some(Unit::Bytes), &[],
+        "Resident memory";
+    PROCESS_FDS: "process_open_fds" Gauge None, &[],
+        "Open file descriptors";
+    PROCESS_MAX_FDS: "process_max_fds" Gauge None, &[],
+        "File descriptors that may be open";
+    PROCESS_START: "process_start_time_seconds" Gauge Some(Unit::Seconds), &[],
+        "Start of the process, since the Unix epoch";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in ALL {
+            let name = metric.name;
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(name.starts_with("hedgerow_") || name.starts_with("process_"), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_info"), metric.kind == Kind::Info, "{name}");
+            if let Some(unit) = metric.unit {
+                assert!(metric.family().ends_with(unit.as_str()), "{name}");
+            }
+            assert!(!metric.help.ends_with('.') && !metric.help.contains(['\\', '\n', '"']), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_two_metrics_share_a_family() {
+        for (i, metric) in ALL.iter().enumerate() {
+            assert!(ALL[..i].iter().all(|m| m.family() != metric.family()), "{}", metric.name);
+        }
+    }
+
+    #[test]
+    fn the_stem_leaves_the_suffixes_to_the_encoder() {
+        assert_eq!(REQUESTS.stem(), "hedgerow_requests");
+        assert_eq!(PROCESS_CPU.stem(), "process_cpu");
+        assert_eq!(PROCESS_CPU.family(), "process_cpu_seconds");
+        assert_eq!(BUILD.stem(), "hedgerow_build");
+        assert_eq!(CACHE_BYTES.stem(), "hedgerow_cache");
+    }
+
+    #[test]
+    fn open_lists_of_reasons_end_with_other() {
+        for list in [BACKEND_STATES, ATTEMPT_RESULTS, RETRY_REASONS, EJECTION_REASONS, HEALTH_CHECK_RESULTS] {
+            assert_eq!(list.last(), Some(&"other"));
+        }
+    }
+}

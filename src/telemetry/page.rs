@@ -1,0 +1,215 @@
+//! The metrics page: OpenMetrics text, made when it is asked for.
+//!
+//! What lives elsewhere (backends, the store) is handed in as plain samples. Keeping gauges of it up to date would
+//! cost on every request and still be late; asking at each scrape costs nothing in between. A page is a registry of
+//! its own with one collector in it, because the exporter's encoder is only reached through a registry.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::Registry;
+
+use super::family::Families;
+use super::metrics::{Metrics, Registered};
+use super::names;
+use super::process::Process;
+
+/// The media type of the page.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a scrape needs to know that no counter holds.
+#[derive(Clone, Debug, Default)]
+pub struct Scrape {
+    /// Every backend of every pool.
+    pub backends: Vec<BackendSample>,
+    /// The store.
+    pub cache: CacheSample,
+}
+
+/// One backend at the time of a scrape.
+#[derive(Clone, Debug)]
+pub struct BackendSample {
+    /// The pool's name.
+    pub pool: String,
+    /// The backend's written name, `host:port`.
+    pub backend: String,
+    /// One of [`names::BACKEND_STATES`]; any other word counts as `other`.
+    pub state: &'static str,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Peak EWMA of the time to first byte; `None` before the first sample.
+    pub ewma: Option<Duration>,
+    /// Quantiles of the sliding window.
+    pub latencies: Latencies,
+}
+
+/// Quantiles of a backend's sliding window of times to first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latencies {
+    /// Attempts in the window; with 0 the quantiles mean nothing and are left out.
+    pub count: u64,
+    /// The median.
+    pub p50: Duration,
+    /// The 90th percentile.
+    pub p90: Duration,
+    /// The 95th percentile.
+    pub p95: Duration,
+    /// The 99th percentile.
+    pub p99: Duration,
+    /// The slowest.
+    pub max: Duration,
+}
+
+/// The store at the time of a scrape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheSample {
+    /// Objects stored.
+    pub objects: u64,
+    /// Bytes stored: bodies, heads, keys.
+    pub bytes: u64,
+    /// Bytes that may be stored.
+    pub capacity: u64,
+    /// Objects stored since the start.
+    pub stores: u64,
+    /// Objects dropped to make room since the start.
+    pub evictions: u64,
+}
+
+impl Metrics {
+    /// The page, to be served as [`CONTENT_TYPE`]. Empty if it cannot be written, which a scraper takes for a
+    /// failed scrape (a page must end with `# EOF`).
+    pub fn render(&self, scrape: Scrape) -> String {
+        let page = Page { counters: self.registered().clone(), scrape, process: Process::read() };
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(page));
+        let mut written = String::new();
+        match text::encode(&mut written, &registry) {
+            Ok(()) => written,
+            Err(error) => {
+                log::error!("cannot write the metrics page: {error}");
+                String::new()
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Page {
+    counters: Arc<Registered>,
+    scrape: Scrape,
+    process: Process,
+}
+
+impl Collector for Page {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Families(encoder);
+        self.requests(&mut page)?;
+        self.pools(&mut page)?;
+        self.backends(&mut page)?;
+        self.cache(&mut page)?;
+        self.edge(&mut page)?;
+        self.process(&mut page)
+    }
+}
+
+impl Page {
+    fn requests(&self, page: &mut Families<'_>) -> fmt::Result {
+        let routes = self.counters.routes.read();
+        page.family(&names::REQUESTS, |family| {
+            for (route, metrics) in routes.iter() {
+                for (method, class, cache, count) in metrics.requests() {
+                    family.counter([route, method.as_str(), class.as_str(), cache.as_str()], count)?;
+                }
+            }
+            Ok(())
+        })?;
+        page.family(&names::REQUEST_DURATION, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.duration))
+        })?;
+        page.family(&names::TERMINATIONS, |family| family.tally([], &self.counters.terminations))?;
+        page.gauge(&names::REQUESTS_IN_FLIGHT, self.counters.requests_in_flight.get())?;
+        page.gauge(&names::CLIENT_CONNECTIONS, self.counters.client_connections.get())
+    }
+
+    fn pools(&self, page: &mut Families<'_>) -> fmt::Result {
+        let pools = self.counters.pools.read();
+        let backends = self.counters.backends.read();
+        page.family(&names::UPSTREAM_FIRST_BYTE, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.first_byte))
+        })?;
+        page.family(&names::ATTEMPTS, |family| {
+            backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.attempts))
+        })?;
+        page.family(&names::RETRIES, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.tally([pool], &metrics.retries))
+        })?;
+        page.family(&names::EJECTIONS, |family| {
+            backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.ejections))
+        })?;
+        page.family(&names::HEALTH_CHECKS, |family| {
+            backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.health_checks))
+        })
+    }
+
+    fn backends(&self, page: &mut Families<'_>) -> fmt::Result {
+        let backends = &self.scrape.backends;
+        page.family(&names::BACKEND_STATE, |family| {
+            for b in backends {
+                let listed = names::BACKEND_STATES.contains(&b.state);
+                let state = if listed { b.state } else { "other" };
+                for word in names::BACKEND_STATES {
+                    family.gauge([&b.pool, &b.backend, word], u64::from(*word == state))?;
+                }
+            }
+            Ok(())
+        })?;
+        page.family(&names::BACKEND_IN_FLIGHT, |family| {
+            backends.iter().try_for_each(|b| family.gauge([&b.pool, &b.backend], b.in_flight))
+        })?;
+        page.family(&names::BACKEND_EWMA, |family| {
+            let known = backends.iter().filter_map(|b| Some((b, b.ewma?)));
+            known.into_iter().try_for_each(|(b, ewma)| family.gauge([&b.pool, &b.backend], ewma.as_secs_f64()))
+        })?;
+        page.family(&names::BACKEND_LATENCY, |family| {
+            for b in backends.iter().filter(|b| b.latencies.count > 0) {
+                let Latencies { p50, p90, p95, p99, max, .. } = b.latencies;
+                for (quantile, value) in names::QUANTILES.iter().zip([p50, p90, p95, p99, max]) {
+                    family.gauge([&b.pool, &b.backend, quantile], value.as_secs_f64())?;
+                }
+            }
+            Ok(())
+        })?;
+        page.family(&names::BACKEND_WINDOW, |family| {
+            backends.iter().try_for_each(|b| family.gauge([&b.pool, &b.backend], b.latencies.count))
+        })
+    }
+
+    fn cache(&self, page: &mut Families<'_>) -> fmt::Result {
+        let cache = &self.scrape.cache;
+        page.gauge(&names::CACHE_OBJECTS, cache.objects)?;
+        page.gauge(&names::CACHE_BYTES, cache.bytes)?;
+        page.gauge(&names::CACHE_CAPACITY, cache.capacity)?;
+        page.counter(&names::CACHE_STORES, cache.stores)?;
+        page.counter(&names::CACHE_EVICTIONS, cache.evictions)
+    }
+
+    fn edge(&self, page: &mut Families<'_>) -> fmt::Result {
+        page.gauge(&names::CONFIG_GENERATION, self.counters.generation.get())?;
+        page.family(&names::CONFIG_RELOADS, |family| family.tally([], &self.counters.reloads))?;
+        page.gauge(&names::CONFIG_LAST_RELOAD, self.counters.last_reload.get())?;
+        page.counter(&names::ACCESS_LOG_DROPPED, self.counters.access_log_dropped.get())?;
+        page.family(&names::BUILD, |family| family.info([env!("CARGO_PKG_VERSION")]))
+    }
+
+    fn process(&self, page: &mut Families<'_>) -> fmt::Result {
+        let Process { cpu, resident, open_fds, max_fds, start } = self.process;
+        cpu.map_or(Ok(()), |v| page.counter(&names::PROCESS_CPU, v.as_secs_f64()))?;
+        resident.map_or(Ok(()), |v| page.gauge(&names::PROCESS_MEMORY, v))?;
+        open_fds.map_or(Ok(()), |v| page.gauge(&names::PROCESS_FDS, v))?;
+        max_fds.map_or(Ok(()), |v| page.gauge(&names::PROCESS_MAX_FDS, v))?;
+        start.map_or(Ok(()), |v| page.gauge(&names::PROCESS_START, v.as_secs_f64()))
+    }
+}

@@ -1,0 +1,433 @@
+//! One request as one line.
+//!
+//! Both forms are written from one list of fields, so they cannot differ in keys or order. Host, path, method and
+//! request id are the client's to choose: every control character in them, and the two line separators of Unicode
+//! that some readers break lines at, is escaped, so that no request can forge a line or drive a terminal. The
+//! escaping is that of JSON strings in both forms; it is written out here because serde_json leaves DEL, the C1
+//! controls and the line separators as they are.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use super::labels::CacheResult;
+use super::termination::Termination;
+use crate::config::LogFormat;
+
+/// The keys of a line, in order.
+pub const KEYS: &[&str] = &[
+    "time",
+    "client",
+    "method",
+    "host",
+    "path",
+    "protocol",
+    "status",
+    "bytes",
+    "duration",
+    "upstream_time",
+    "route",
+    "pool",
+    "backend",
+    "cache",
+    "attempts",
+    "reason",
+    "request_id",
+    "generation",
+];
+
+/// What is said about one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// When its head was read.
+    pub time: SystemTime,
+    /// The client's address, behind trusted proxies if there are any.
+    pub client: Option<IpAddr>,
+    /// As received; empty if the head could not be read, as `host`, `path` and `protocol`.
+    pub method: &'a str,
+    /// The authority asked for.
+    pub host: &'a str,
+    /// Path and query.
+    pub path: &'a str,
+    /// E.g. `HTTP/1.1`.
+    pub protocol: &'a str,
+    /// What the client got; 0 if no response was begun.
+    pub status: u16,
+    /// Body bytes sent to the client.
+    pub bytes: u64,
+    /// From the head read to the last byte sent.
+    pub duration: Duration,
+    /// From the first attempt's start to the last byte from a backend; `None` if none was asked.
+    pub upstream_time: Option<Duration>,
+    /// The route's name, once one matched.
+    pub route: Option<&'a str>,
+    /// The pool's name, once a backend was to be asked.
+    pub pool: Option<&'a str>,
+    /// The backend that answered, or the last one asked.
+    pub backend: Option<&'a str>,
+    /// What the cache did.
+    pub cache: CacheResult,
+    /// Requests sent to backends for this one.
+    pub attempts: u32,
+    /// Why it ended.
+    pub reason: Termination,
+    /// The value of `X-Request-Id`.
+    pub request_id: &'a str,
+    /// Generation of the configuration it was answered under.
+    pub generation: u64,
+}
+
+impl Record<'_> {
+    /// Whether it is logged whatever the sample: failures are what a log is read for.
+    pub const fn must_be_kept(&self) -> bool {
+        self.status >= 500 || !matches!(self.reason, Termination::Done)
+    }
+
+    /// Appends the line, with its line feed, to `line`.
+    pub fn write(&self, format: LogFormat, line: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail; a time that cannot be written is cut to what can (see `instant`).
+        let _infallible = match format {
+            LogFormat::Json => self.fields(&mut Json { line, first: true }),
+            LogFormat::Logfmt => self.fields(&mut Logfmt { line, first: true }),
+        };
+    }
+
+    fn fields(&self, out: &mut impl Fields) -> io::Result<()> {
+        out.begin()?;
+        out.bare_text("time", format_args!("{}", humantime::format_rfc3339_millis(instant(self.time))))?;
+        match self.client {
+            Some(client) => out.bare_text("client", format_args!("{client}"))?,
+            None => out.absent("client")?,
+        }
+        out.text("method", present(self.method))?;
+        out.text("host", present(self.host))?;
+        out.text("path", present(self.path))?;
+        out.text("protocol", present(self.protocol))?;
+        out.number("status", u64::from(self.status))?;
+        out.number("bytes", self.bytes)?;
+        out.seconds("duration", Some(self.duration))?;
+        out.seconds("upstream_time", self.upstream_time)?;
+        out.text("route", self.route)?;
+        out.text("pool", self.pool)?;
+        out.text("backend", self.backend)?;
+        out.text("cache", Some(self.cache.as_str()))?;
+        out.number("attempts", u64::from(self.attempts))?;
+        out.text("reason", Some(self.reason.as_str()))?;
+        out.text("request_id", present(self.request_id))?;
+        out.number("generation", self.generation)?;
+        out.end()
+    }
+}
+
+/// The time, cut to the years 1970 to 9999 that RFC 3339 and humantime can write; the latter panics before 1970.
+fn instant(time: SystemTime) -> SystemTime {
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
+}
+
+fn present(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// A form of line.
+trait Fields {
+    fn begin(&mut self) -> io::Result<()>;
+    /// A text without any character to escape.
+    fn bare_text(&mut self, key: &str, text: std::fmt::Arguments<'_>) -> io::Result<()>;
+    fn text(&mut self, key: &str, text: Option<&str>) -> io::Result<()>;
+    fn number(&mut self, key: &str, number: u64) -> io::Result<()>;
+    fn seconds(&mut self, key: &str, duration: Option<Duration>) -> io::Result<()>;
+    fn absent(&mut self, key: &str) -> io::Result<()>;
+    fn end(&mut self) -> io::Result<()>;
+}
+
+struct Json<'a> {
+    line: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Json<'_> {
+    fn key(&mut self, key: &str) -> io::Result<()> {
+        let comma = if std::mem::take(&mut self.first) { "" } else { "," };
+        write!(self.line, "{comma}\"{key}\":")
+    }
+}
+
+impl Fields for Json<'_> {
+    fn begin(&mut self) -> io::Result<()> {
+        self.line.write_all(b"{")
+    }
+
+    fn bare_text(&mut self, key: &str, text: std::fmt::Arguments<'_>) -> io::Result<()> {
+        self.key(key)?;
+        write!(self.line, "\"{text}\"")
+    }
+
+    fn text(&mut self, key: &str, text: Option<&str>) -> io::Result<()> {
+        let Some(text) = text else { return self.absent(key) };
+        self.key(key)?;
+        quote(text, self.line)
+    }
+
+    fn number(&mut self, key: &str, number: u64) -> io::Result<()> {
+        self.key(key)?;
+        write!(self.line, "{number}")
+    }
+
+    fn seconds(&mut self, key: &str, duration: Option<Duration>) -> io::Result<()> {
+        let Some(duration) = duration else { return self.absent(key) };
+        self.key(key)?;
+        write_seconds(duration, self.line)
+    }
+
+    fn absent(&mut self, key: &str) -> io::Result<()> {
+        self.key(key)?;
+        self.line.write_all(b"null")
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.line.write_all(b"}\n")
+    }
+}
+
+struct Logfmt<'a> {
+    line: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Logfmt<'_> {
+    fn key(&mut self, key: &str) -> io::Result<()> {
+        let space = if std::mem::take(&mut self.first) { "" } else { " " };
+        write!(self.line, "{space}{key}=")
+    }
+}
+
+impl Fields for Logfmt<'_> {
+    fn begin(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn bare_text(&mut self, key: &str, text: std::fmt::Arguments<'_>) -> io::Result<()> {
+        self.key(key)?;
+        self.line.write_fmt(text)
+    }
+
+    fn text(&mut self, key: &str, text: Option<&str>) -> io::Result<()> {
+        let Some(text) = text else { return self.absent(key) };
+        self.key(key)?;
+        // A dash stands for an absent value, so a dash that was sent is quoted.
+        let plain = text != "-" && !text.chars().any(|c| matches!(c, ' ' | '=' | '"' | '\\') || must_be_escaped(c));
+        if plain { self.line.write_all(text.as_bytes()) } else { quote(text, self.line) }
+    }
+
+    fn number(&mut self, key: &str, number: u64) -> io::Result<()> {
+        self.key(key)?;
+        write!(self.line, "{number}")
+    }
+
+    fn seconds(&mut self, key: &str, duration: Option<Duration>) -> io::Result<()> {
+        let Some(duration) = duration else { return self.absent(key) };
+        self.key(key)?;
+        write_seconds(duration, self.line)
+    }
+
+    fn absent(&mut self, key: &str) -> io::Result<()> {
+        self.key(key)?;
+        self.line.write_all(b"-")
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.line.write_all(b"\n")
+    }
+}
+
+/// Seconds with six decimals, rounded down: never an exponent, the same width for most.
+fn write_seconds(duration: Duration, line: &mut Vec<u8>) -> io::Result<()> {
+    write!(line, "{}.{:06}", duration.as_secs(), duration.subsec_micros())
+}
+
+fn must_be_escaped(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Writes `text` as a JSON string (RFC 8259 §7).
+fn quote(text: &str, line: &mut Vec<u8>) -> io::Result<()> {
+    line.push(b'"');
+    let mut rest = text;
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| matches!(c, '"' | '\\') || must_be_escaped(*c)) {
+        line.extend_from_slice(&rest.as_bytes()[..at]);
+        match c {
+            '"' | '\\' => line.extend_from_slice(&[b'\\', c as u8]),
+            '\n' => line.extend_from_slice(b"\\n"),
+            '\r' => line.extend_from_slice(b"\\r"),
+            '\t' => line.extend_from_slice(b"\\t"),
+            _ => write!(line, "\\u{:04x}", u32::from(c))?,
+        }
+        rest = &rest[at + c.len_utf8()..];
+    }
+    line.extend_from_slice(rest.as_bytes());
+    line.push(b'"');
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A request answered from memory.
+    pub(in crate::telemetry) const SAMPLE: Record<'static> = Record {
+        time: SystemTime::UNIX_EPOCH,
+        client: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+        method: "GET",
+        host: "shop.example",
+        path: "/a?b=c",
+        protocol: "HTTP/1.1",
+        status: 200,
+        bytes: 1024,
+        duration: Duration::from_nanos(12_345_678),
+        upstream_time: None,
+        route: Some("static"),
+        pool: None,
+        backend: None,
+        cache: CacheResult::Hit,
+        attempts: 0,
+        reason: Termination::Done,
+        request_id: "4f",
+        generation: 3,
+    };
+
+    fn line(record: &Record<'_>, format: LogFormat) -> String {
+        let mut line = Vec::new();
+        record.write(format, &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    /// Splits a logfmt line into keys and values; a quoted value is a JSON string.
+    fn logfmt(line: &str) -> Vec<(String, Option<String>)> {
+        let mut pairs = Vec::new();
+        let mut rest = line.strip_suffix('\n').unwrap();
+        while !rest.is_empty() {
+            let (key, after) = rest.split_once('=').unwrap();
+            let mut quoted = serde_json::Deserializer::from_str(after).into_iter::<String>();
+            let value = if after.starts_with('"') {
+                let value = quoted.next().unwrap().unwrap();
+                rest = &after[quoted.byte_offset()..];
+                Some(value)
+            } else {
+                let (value, _) = after.split_once(' ').unwrap_or((after, ""));
+                rest = &after[value.len()..];
+                (value != "-").then(|| value.to_owned())
+            };
+            rest = rest.strip_prefix(' ').unwrap_or(rest);
+            pairs.push((key.to_owned(), value));
+        }
+        pairs
+    }
+
+    #[test]
+    fn a_json_line_reads_as_documented() {
+        assert_eq!(
+            line(&SAMPLE, LogFormat::Json),
+            concat!(
+                r#"{"time":"1970-01-01T00:00:00.000Z","client":"127.0.0.1","method":"GET","host":"shop.example","#,
+                r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"bytes":1024,"duration":0.012345,"#,
+                r#""upstream_time":null,"route":"static","pool":null,"backend":null,"cache":"hit","attempts":0,"#,
+                r#""reason":"done","request_id":"4f","generation":3}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn a_logfmt_line_reads_as_documented() {
+        assert_eq!(
+            line(&SAMPLE, LogFormat::Logfmt),
+            concat!(
+                "time=1970-01-01T00:00:00.000Z client=127.0.0.1 method=GET host=shop.example ",
+                r#"path="/a?b=c" protocol=HTTP/1.1 status=200 bytes=1024 duration=0.012345 "#,
+                "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 reason=done request_id=4f ",
+                "generation=3\n"
+            )
+        );
+    }
+
+    #[test]
+    fn the_keys_are_those_listed_in_both_forms() {
+        let json = line(&SAMPLE, LogFormat::Json);
+        let places: Vec<_> = KEYS.iter().map(|key| json.find(&format!("\"{key}\":")).unwrap()).collect();
+        assert!(places.is_sorted());
+        let object: serde_json::Map<String, Value> = serde_json::from_str(&json).unwrap();
+        assert_eq!(object.len(), KEYS.len());
+        let pairs = logfmt(&line(&SAMPLE, LogFormat::Logfmt));
+        assert_eq!(pairs.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), KEYS);
+    }
+
+    #[test]
+    fn the_document_lists_the_keys_in_their_order() {
+        let document = include_str!("../../docs/access-log.md");
+        let (_, table) = document.split_once("| key |").unwrap();
+        let (table, _) = table.split_once("\n\n").unwrap();
+        let listed: Vec<_> = table.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(listed, KEYS);
+        for form in ["\n{\"time\":", "\ntime="] {
+            let (_, example) = document.split_once(form).unwrap();
+            let example = example.lines().next().unwrap();
+            assert!(KEYS[1..].iter().all(|key| example.contains(key)), "{example}");
+        }
+    }
+
+    #[test]
+    fn a_dash_that_was_sent_is_not_an_absent_value() {
+        let record = Record { path: "-", host: "", ..SAMPLE };
+        let written = line(&record, LogFormat::Logfmt);
+        assert!(written.contains(r#" host=- path="-" "#), "{written}");
+    }
+
+    #[test]
+    fn a_clock_before_1970_or_after_9999_does_not_panic() {
+        let early = Record { time: SystemTime::UNIX_EPOCH - Duration::from_secs(1), ..SAMPLE };
+        assert!(line(&early, LogFormat::Json).contains("1970-01-01T00:00:00.000Z"));
+        let late = Record { time: SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40), ..SAMPLE };
+        assert!(line(&late, LogFormat::Json).contains("9999-12-31T23:59:59.000Z"));
+    }
+
+    #[test]
+    fn a_line_feed_in_a_path_cannot_forge_a_line() {
+        for breaker in
+            ["\n", "\r\n", "\u{b}", "\u{c}", "\u{1c}", "\u{85}", "\u{2028}", "\u{2029}", "\u{1b}[2J", "\u{7f}"]
+        {
+            let path = format!("/a{breaker}{{\"status\":200}}");
+            for format in [LogFormat::Json, LogFormat::Logfmt] {
+                let written = line(&Record { path: &path, ..SAMPLE }, format);
+                let body = written.strip_suffix('\n').unwrap();
+                assert!(!body.chars().any(must_be_escaped), "{body:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn failures_are_kept() {
+        assert!(!SAMPLE.must_be_kept());
+        assert!(!Record { status: 404, ..SAMPLE }.must_be_kept());
+        assert!(Record { status: 502, ..SAMPLE }.must_be_kept());
+        assert!(Record { reason: Termination::ClientClosed, ..SAMPLE }.must_be_kept());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_as_it_was_sent(host in "\\PC*", path in any::<String>(), id in any::<String>()) {
+            let record = Record { host: &host, path: &path, request_id: &id, ..SAMPLE };
+            let json = line(&record, LogFormat::Json);
+            let object: Value = serde_json::from_str(&json).unwrap();
+            let pairs = logfmt(&line(&record, LogFormat::Logfmt));
+            for (key, sent) in [("host", &host), ("path", &path), ("request_id", &id)] {
+                let sent = present(sent);
+                prop_assert_eq!(object[key].as_str(), sent);
+                prop_assert_eq!(pairs.iter().find(|(k, _)| k == key).unwrap().1.as_deref(), sent);
+            }
+        }
+    }
+}
