@@ -1,0 +1,55 @@
+# The project's commands; `make` alone lists them. What a build needs besides Rust is checked, and installed if it is missing, by .ci/deps.
+
+SITE   := examples/python
+VENV   := $(SITE)/.venv
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
+
+.DEFAULT_GOAL := help
+.PHONY: help run test e2e build fmt lint bench bench-peers deny clean deps e2e-deps
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## Start the demo: an edge on 127.0.0.1:8080 over three demo backends
+	@$(BINARY) demo
+
+test: deps ## Run all tests
+	cargo test --locked
+
+e2e: e2e-deps build $(VENV)/.installed ## Drive the release binary in front of a real Flask site
+	@$(VENV)/bin/python $(SITE)/e2e.py --binary $(BINARY)
+
+build: deps ## Build the release binary, target/release/hedgerow
+	cargo build --release --locked
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: deps ## Check the format and run clippy; a warning is an error
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+bench: deps ## Measure the pure half
+	cargo bench --locked
+
+bench-peers: build ## Measure CPU per request beside nginx (needs nginx and wrk)
+	@benches/compare.sh $(BINARY)
+
+deny: ## Check licences, advisories and sources of dependencies (needs cargo-deny)
+	cargo deny --locked check
+
+clean: ## Remove what was built and the Python environment
+	cargo clean
+	rm -rf $(VENV)
+
+# pingora's zlib-ng is built by cmake.
+deps:
+	@.ci/deps cargo cc cmake
+
+e2e-deps:
+	@.ci/deps python3 venv curl
+
+$(VENV)/.installed: $(SITE)/requirements.txt | e2e-deps
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
