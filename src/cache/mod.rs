@@ -1,8 +1,19 @@
 //! HTTP caching as pure functions: headers and times in, decisions with a named reason out (RFC 9110, 9111, 9211).
+//!
+//! In the order of a request: [`lookup`] may this request be answered from memory, [`key`] what
+//! does it ask for, [`vary`] which variant, [`reuse`] is the stored copy good enough, [`validate`] what is said to
+//! client and origin when it is not; then for the answer [`directives`], [`freshness`] how long it holds,
+//! [`storable::judge`] may it be stored, and [`status`] how all of it is told.
 
+mod codings;
+pub mod date;
 pub mod directives;
+mod etag;
 pub mod freshness;
 pub mod key;
+mod list;
+pub mod lookup;
+pub mod reuse;
 pub mod status;
 pub mod storable;
 pub mod validate;

@@ -1,1 +1,330 @@
-//! (to be written)
+//! What the cache did with a request, told in `Cache-Status` and in nginx's word. (RFC 9211)
+//!
+//! `hit` and `fwd` exclude each other (§2.1): a copy that was served after the origin confirmed it went forward, so it
+//! is `fwd=stale; fwd-status=304` and no hit. One enum holds the difference, so that no member can claim both.
+
+use std::fmt::Write;
+
+use super::directives::is_tchar;
+
+/// Why a request went forward, in the tokens of RFC 9211 §2.2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fwd {
+    /// The cache was configured to not handle it.
+    Bypass,
+    /// Its method must be forwarded.
+    Method,
+    /// Nothing is stored for its URI.
+    UriMiss,
+    /// Something is stored for its URI, but not the variant it selects.
+    VaryMiss,
+    /// One of the two, and it is not known which.
+    Miss,
+    /// A fresh response was there, but the request did not allow its use.
+    Request,
+    /// The response that was there is stale.
+    Stale,
+    /// The response that was there lacks what the request wants of it.
+    Partial,
+}
+
+impl Fwd {
+    /// The token.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Fwd::Bypass => "bypass",
+            Fwd::Method => "method",
+            Fwd::UriMiss => "uri-miss",
+            Fwd::VaryMiss => "vary-miss",
+            Fwd::Miss => "miss",
+            Fwd::Request => "request",
+            Fwd::Stale => "stale",
+            Fwd::Partial => "partial",
+        }
+    }
+}
+
+/// Why a stale copy was the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StaleUse {
+    /// It is being refreshed behind.
+    Updating,
+    /// The origin failed.
+    Error,
+    /// The client allowed it.
+    ClientAllows,
+}
+
+impl StaleUse {
+    /// The word for logs, metrics and `detail`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StaleUse::Updating => "stale-while-revalidate",
+            StaleUse::Error => "stale-if-error",
+            StaleUse::ClientAllows => "max-stale",
+        }
+    }
+}
+
+/// nginx's `$upstream_cache_status`, for `X-Cache-Status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Word {
+    /// Answered from memory, fresh; also by the response that another request was fetching.
+    Hit,
+    /// Nothing was stored.
+    Miss,
+    /// What was stored was stale, and was replaced.
+    Expired,
+    /// A stale copy was served because the origin failed or the client allowed it.
+    Stale,
+    /// A stale copy was served while it is refreshed.
+    Updating,
+    /// What was stored was confirmed by the origin.
+    Revalidated,
+    /// The cache was not asked, or its fresh answer was refused.
+    Bypass,
+}
+
+impl Word {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Word::Hit => "HIT",
+            Word::Miss => "MISS",
+            Word::Expired => "EXPIRED",
+            Word::Stale => "STALE",
+            Word::Updating => "UPDATING",
+            Word::Revalidated => "REVALIDATED",
+            Word::Bypass => "BYPASS",
+        }
+    }
+}
+
+/// What the cache did with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Answered from memory or gone forward.
+    pub path: Path,
+    /// If the answer was a stale copy: why.
+    pub stale: Option<StaleUse>,
+    /// Seconds of freshness left, negative once stale, from [`super::freshness::Freshness::ttl_seconds`].
+    pub ttl: Option<i64>,
+    /// A named reason, as a refusal's `as_str()` gives it. Without one, that of `stale` is told.
+    pub detail: Option<&'static str>,
+}
+
+/// Which way the answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// From memory, without going forward for it (a refresh behind does not count).
+    Hit,
+    /// By going forward.
+    Forward {
+        /// Why.
+        why: Fwd,
+        /// The next hop's status; told only if it differs from `sent`. `None` if it gave none.
+        status: Option<u16>,
+        /// The status sent to the client.
+        sent: u16,
+        /// Whether the response was stored.
+        stored: bool,
+        /// `Some(true)`: answered by another request's response. `Some(false)`: that was tried in vain.
+        collapsed: Option<bool>,
+    },
+}
+
+impl Outcome {
+    /// Answered from memory, with this many seconds of freshness left.
+    pub const fn hit(ttl: i64) -> Outcome {
+        Outcome { path: Path::Hit, stale: None, ttl: Some(ttl), detail: None }
+    }
+
+    /// Gone forward for this reason; the client got `sent`, as the next hop said, and nothing was stored.
+    pub const fn forward(why: Fwd, sent: u16) -> Outcome {
+        let path = Path::Forward { why, status: Some(sent), sent, stored: false, collapsed: None };
+        Outcome { path, stale: None, ttl: None, detail: None }
+    }
+
+    /// Appends this cache's member of `Cache-Status` to `out`, without a comma before it. `name` is the cache's.
+    pub fn write_to(&self, name: &str, out: &mut String) {
+        write_item(name, out);
+        match self.path {
+            Path::Hit => {
+                out.push_str("; hit");
+                self.write_ttl(out);
+            }
+            Path::Forward { why, status, sent, stored, collapsed } => {
+                out.push_str("; fwd=");
+                out.push_str(why.as_str());
+                if let Some(status) = status.filter(|status| *status != sent) {
+                    write_integer("; fwd-status=", i64::from(status), out);
+                }
+                if stored {
+                    out.push_str("; stored");
+                }
+                match collapsed {
+                    Some(true) => out.push_str("; collapsed"),
+                    Some(false) => out.push_str("; collapsed=?0"),
+                    None => {}
+                }
+                self.write_ttl(out);
+            }
+        }
+        if let Some(detail) = self.detail.or(self.stale.map(StaleUse::as_str)) {
+            out.push_str("; detail=");
+            write_item(detail, out);
+        }
+    }
+
+    fn write_ttl(&self, out: &mut String) {
+        if let Some(ttl) = self.ttl {
+            write_integer("; ttl=", ttl, out);
+        }
+    }
+
+    /// nginx's word for it.
+    pub const fn word(&self) -> Word {
+        match (self.stale, self.path) {
+            (Some(StaleUse::Updating), _) => Word::Updating,
+            (Some(StaleUse::Error | StaleUse::ClientAllows), _) => Word::Stale,
+            (None, Path::Hit) => Word::Hit,
+            (None, Path::Forward { why, status, collapsed, .. }) => match (why, status, collapsed) {
+                (Fwd::Bypass | Fwd::Method, ..) => Word::Bypass,
+                (Fwd::Stale | Fwd::Request, Some(304), _) => Word::Revalidated,
+                // As after nginx's cache lock: no request of its own went upstream.
+                (_, _, Some(true)) => Word::Hit,
+                (Fwd::Request, ..) => Word::Bypass,
+                (Fwd::Stale, ..) => Word::Expired,
+                (Fwd::UriMiss | Fwd::VaryMiss | Fwd::Miss | Fwd::Partial, ..) => Word::Miss,
+            },
+        }
+    }
+}
+
+/// An integer parameter, cut to the 15 digits that one may have (RFC 8941 §3.3.1).
+fn write_integer(parameter: &str, value: i64, out: &mut String) {
+    const MOST: i64 = 999_999_999_999_999;
+    out.push_str(parameter);
+    // Writing to a String cannot fail.
+    let _ = write!(out, "{}", value.clamp(-MOST, MOST));
+}
+
+/// A token if it can be one, else a string (RFC 8941 §3.3.3, §3.3.4), in which what it cannot hold becomes `?`.
+fn write_item(item: &str, out: &mut String) {
+    let mut bytes = item.bytes();
+    let starts = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'*');
+    if starts && bytes.all(|b| is_tchar(b) || matches!(b, b':' | b'/')) {
+        out.push_str(item);
+        return;
+    }
+    out.push('"');
+    for c in item.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            _ => out.push('?'),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn told(outcome: Outcome) -> String {
+        let mut out = String::new();
+        outcome.write_to("edge", &mut out);
+        out
+    }
+
+    fn forward(why: Fwd, status: Option<u16>, stored: bool, collapsed: Option<bool>) -> Outcome {
+        Outcome { path: Path::Forward { why, status, sent: 200, stored, collapsed }, ..Outcome::forward(why, 200) }
+    }
+
+    #[test]
+    fn the_examples_of_rfc9211_3() {
+        assert_eq!(told(Outcome { ttl: None, ..Outcome::hit(0) }), "edge; hit");
+        assert_eq!(told(Outcome::hit(376)), "edge; hit; ttl=376");
+        assert_eq!(told(Outcome::hit(-412)), "edge; hit; ttl=-412");
+        assert_eq!(told(Outcome::forward(Fwd::UriMiss, 200)), "edge; fwd=uri-miss");
+        assert_eq!(told(forward(Fwd::Stale, Some(304), false, None)), "edge; fwd=stale; fwd-status=304");
+        assert_eq!(told(forward(Fwd::UriMiss, Some(200), false, Some(true))), "edge; fwd=uri-miss; collapsed");
+        assert_eq!(told(forward(Fwd::UriMiss, Some(200), false, Some(false))), "edge; fwd=uri-miss; collapsed=?0");
+    }
+
+    #[test]
+    fn every_parameter_has_its_place() {
+        let all = Outcome {
+            ttl: Some(60),
+            detail: Some("request-max-age"),
+            ..forward(Fwd::Request, Some(304), true, Some(false))
+        };
+        let expected = "edge; fwd=request; fwd-status=304; stored; collapsed=?0; ttl=60; detail=request-max-age";
+        assert_eq!(told(all), expected);
+        let stale = Outcome { stale: Some(StaleUse::Updating), ..Outcome::hit(-3) };
+        assert_eq!(told(stale), "edge; hit; ttl=-3; detail=stale-while-revalidate");
+    }
+
+    #[test]
+    fn a_name_that_is_no_token_is_a_string_rfc8941_3_3() {
+        for (name, expected) in [
+            ("edge-1.example:8080/a", "edge-1.example:8080/a"),
+            ("*", "*"),
+            ("CDN Company Here", "\"CDN Company Here\""),
+            ("1edge", "\"1edge\""),
+            ("", "\"\""),
+            ("a\"b\\c", "\"a\\\"b\\\\c\""),
+            ("é\r\n", "\"???\""),
+        ] {
+            let mut out = String::new();
+            write_item(name, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn integers_have_at_most_fifteen_digits_rfc8941_3_3_1() {
+        assert_eq!(told(Outcome::hit(i64::MAX)), "edge; hit; ttl=999999999999999");
+        assert_eq!(told(Outcome::hit(i64::MIN)), "edge; hit; ttl=-999999999999999");
+    }
+
+    #[test]
+    fn nginx_has_a_word_for_each_outcome() {
+        let stale = |stale, path: Outcome| Outcome { stale: Some(stale), ..path };
+        for (outcome, word) in [
+            (Outcome::hit(5), "HIT"),
+            (stale(StaleUse::Updating, Outcome::hit(-5)), "UPDATING"),
+            (stale(StaleUse::ClientAllows, Outcome::hit(-5)), "STALE"),
+            (stale(StaleUse::Error, forward(Fwd::Stale, Some(503), false, None)), "STALE"),
+            (Outcome::forward(Fwd::UriMiss, 200), "MISS"),
+            (Outcome::forward(Fwd::VaryMiss, 200), "MISS"),
+            (Outcome::forward(Fwd::Miss, 200), "MISS"),
+            (Outcome::forward(Fwd::Partial, 200), "MISS"),
+            (forward(Fwd::UriMiss, Some(200), false, Some(true)), "HIT"),
+            (forward(Fwd::UriMiss, Some(200), true, Some(false)), "MISS"),
+            (forward(Fwd::Stale, Some(304), true, None), "REVALIDATED"),
+            (forward(Fwd::Request, Some(304), true, None), "REVALIDATED"),
+            (forward(Fwd::Stale, Some(200), true, None), "EXPIRED"),
+            (Outcome::forward(Fwd::Request, 200), "BYPASS"),
+            (Outcome::forward(Fwd::Bypass, 200), "BYPASS"),
+            (Outcome::forward(Fwd::Method, 200), "BYPASS"),
+        ] {
+            assert_eq!(outcome.word().as_str(), word, "{outcome:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_a_token_or_a_string(name in "\\PC*") {
+            let mut out = String::new();
+            write_item(&name, &mut out);
+            let string = out.starts_with('"');
+            prop_assert!(out.bytes().all(|b| (b' '..=b'~').contains(&b)));
+            prop_assert!(string == out.ends_with('"') || !string);
+            prop_assert!(string || !out.is_empty());
+        }
+    }
+}
