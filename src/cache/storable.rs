@@ -48,6 +48,8 @@ pub enum NotStorable {
     VaryStar,
     /// As many variants of this key are kept as the route allows.
     TooManyVariants,
+    /// Its body is larger than `max_object`.
+    TooLarge,
     /// It may end in trailers, which are not stored: gRPC, or a `Trailer` field.
     Trailers,
     /// `Connection`, `no-cache="…"` or `private="…"` names a field that no stored copy can do without.
@@ -73,6 +75,7 @@ impl NotStorable {
             NotStorable::SetCookie => "set-cookie",
             NotStorable::VaryStar => "vary-star",
             NotStorable::TooManyVariants => "too-many-variants",
+            NotStorable::TooLarge => "too-large",
             NotStorable::Trailers => "trailers",
             NotStorable::NeededField => "needed-field",
             NotStorable::NoFreshness => "no-freshness",

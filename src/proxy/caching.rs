@@ -1,10 +1,11 @@
 //! The cache phases: pingora's state machine asks, the pure half decides, this file translates.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 use pingora::cache::key::HashBinary;
 use pingora::cache::lock::CacheKeyLockImpl;
 use pingora::cache::predictor::CacheablePredictor;
@@ -60,16 +61,25 @@ pub fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
 pub fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
     let uri = &session.req_header().uri;
     // TLS ends before us or not at all: what the client sees as its scheme is not known to be https.
-    let key = key::Key::new("http", &ctx.host, ctx.port, uri.path(), uri.query());
-    let hash = key.hash();
-    let mut made = CacheKey::new(key.into_bytes(), "");
-    made.set_primary_bin_override(hash);
+    let authority = match ctx.port {
+        Some(port) if port != 80 => Cow::Owned(format!("{}:{port}", ctx.host)),
+        _ => Cow::Borrowed(ctx.host.as_str()),
+    };
+    let key = key::Key::new(&key::Parts { scheme: "http", host: &authority, path: uri.path(), query: uri.query() });
+    let mut made = CacheKey::new(key.bytes(), "");
+    made.set_primary_bin_override(key.hash());
     made
 }
 
 /// Which variant of a stored response's family the request selects; `None` if the response does not vary.
 pub fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeader) -> Option<HashBinary> {
-    vary::variance(&route.config.cache.vary, stored, &request.headers)
+    match vary::Vary::from(stored) {
+        vary::Vary::Fields(fields) => {
+            Some(vary::Variance::new(&route.config.cache.vary, &fields, &request.headers).0)
+        }
+        // What varies on `*` is never stored.
+        vary::Vary::None | vary::Vary::Star => None,
+    }
 }
 
 /// May the stored response be used as it is?
@@ -78,7 +88,11 @@ pub fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<F
     let request = RequestDirectives::from(&session.req_header().headers);
     let freshness = stored_freshness(&route.config.cache, meta);
     match reuse::reuse(&freshness, &request, clock::wall()) {
-        Reuse::Fresh | Reuse::ClientAllows => Some(ForcedFreshness::ForceFresh),
+        Reuse::Fresh => Some(ForcedFreshness::ForceFresh),
+        Reuse::ClientAllows => {
+            ctx.cache.client_allows_stale = true;
+            Some(ForcedFreshness::ForceFresh)
+        }
         Reuse::WhileRevalidate => None,
         Reuse::Revalidate(reason) => {
             ctx.cache.fwd = Some(reason.fwd());
@@ -90,27 +104,19 @@ pub fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<F
 }
 
 /// May the stale copy be served: while another request refreshes it (`error` is `None`), or because the origin failed?
-pub fn may_serve_stale(session: &Session, ctx: &mut Ctx, error: Option<&Error>) -> bool {
+pub fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error>) -> bool {
     let (Some(route), Some(meta)) = (ctx.route.clone(), session.cache.maybe_cache_meta()) else { return false };
     let freshness = stored_freshness(&route.config.cache, meta);
     let request = RequestDirectives::from(&session.req_header().headers);
     let Some(error) = error else {
-        let allowed = reuse::reuse(&freshness, &request, clock::wall()) == Reuse::WhileRevalidate;
-        if allowed {
-            ctx.cache.detail = Some("stale-while-revalidate");
-        }
-        return allowed;
+        return reuse::reuse(&freshness, &request, clock::wall()) == Reuse::WhileRevalidate;
     };
     let upstream_failed = match error.etype() {
         // RFC 5861 §4 names these four.
         ErrorType::HTTPStatus(status) => matches!(status, 500 | 502 | 503 | 504),
         _ => error.esource() == &pingora::ErrorSource::Upstream,
     };
-    if upstream_failed && reuse::reuse_on_error(&freshness, &request, clock::wall()).is_ok() {
-        ctx.cache.detail = Some("stale-if-error");
-        return true;
-    }
-    false
+    upstream_failed && reuse::reuse_on_error(&freshness, &request, clock::wall()).is_ok()
 }
 
 /// May this response, or this stored response as a 304 has updated it, be stored?
@@ -118,11 +124,10 @@ pub fn judge_response(store: &Store, session: &Session, response: &ResponseHeade
     let Some(route) = ctx.route.clone() else { return RespCacheable::Uncacheable(NoCacheReason::OriginNotCache) };
     let now = clock::wall();
     let asked = ctx.asked.unwrap_or(now);
-    let merged = merge_not_modified(session, response, ctx);
+    let merged = merge_not_modified(session, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
     match admit(store, &route, session, head, asked, now) {
         Ok((freshness, header)) => {
-            ctx.cache.stored = true;
             RespCacheable::Cacheable(meta(&freshness, header))
         }
         Err(reason) => {
@@ -161,36 +166,45 @@ fn admit(
     if length(&response.headers).is_some_and(|n| n > store.params().max_object) {
         return Err(NotStorable::TooLarge);
     }
-    let one_more = vary::Vary::from(&response.headers) != vary::Vary::None;
-    if one_more && has_no_room(store, session, policy) {
-        return Err(NotStorable::TooManyVariants);
+    if is_new_variant(session, &response.headers) {
+        let kept = session.cache.maybe_cache_key().map_or(0, |key| store.variants(&key.primary_bin()));
+        policy.vary.admit_variant(kept)?;
     }
     let mut header = response.clone();
-    storable::strip(&mut header.headers, &directives);
+    let mut kept = response.headers.clone();
+    storable::strip(&mut kept, &directives);
+    replace_fields(&mut header, &kept);
     Ok((Freshness { lifetime, received: now, initial_age }, header))
 }
 
-/// Whether the key has as many variants as it may, and this is not one of them.
-fn has_no_room(store: &Store, session: &Session, policy: &RouteCache) -> bool {
-    let Some(key) = session.cache.maybe_cache_key() else { return false };
-    store.variants(&key.primary_bin()) >= policy.vary.max_variants && session.cache.maybe_cache_meta().is_none()
+/// Whether the response varies and is not there to replace a stored variant.
+fn is_new_variant(session: &Session, headers: &HeaderMap) -> bool {
+    vary::Vary::from(headers) != vary::Vary::None && session.cache.maybe_cache_meta().is_none()
 }
 
 /// Pingora merges five fields of a 304; the RFC wants all of them (RFC 9111 §3.2).
-fn merge_not_modified(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> Option<ResponseHeader> {
+fn merge_not_modified(session: &Session, ctx: &mut Ctx, now: SystemTime) -> Option<ResponseHeader> {
     let update = ctx.cache.not_modified.take()?;
     let stored = session.cache.maybe_cache_meta()?;
-    let mut merged = response.clone();
-    let fields = validate::merge_304(stored.headers(), &update);
-    // Through pingora's own type, which keeps a map of spellings beside the fields.
-    let names: Vec<_> = merged.headers.keys().cloned().collect();
-    for name in names {
-        merged.remove_header(&name);
-    }
-    for (name, value) in &fields {
-        merged.append_header(name.clone(), value.clone()).ok()?;
-    }
+    let mut merged = stored.response_header_copy();
+    let fields = validate::merge_304(stored.headers(), &update, now);
+    replace_fields(&mut merged, &fields);
     Some(merged)
+}
+
+/// Makes the header's fields those of `fields`, through pingora's own type, which keeps their spelling.
+fn replace_fields(header: &mut ResponseHeader, fields: &HeaderMap) {
+    let same = |name: &HeaderName| header.headers.get_all(name).iter().eq(fields.get_all(name).iter());
+    let changed: Vec<HeaderName> = header.headers.keys().chain(fields.keys()).filter(|n| !same(n)).cloned().collect();
+    for name in &changed {
+        header.remove_header(name);
+    }
+    for name in changed {
+        for value in fields.get_all(&name) {
+            // Fails only for more fields than a map can hold, of which the response would have had to have as many.
+            let _ = header.append_header(name.clone(), value.clone());
+        }
+    }
 }
 
 fn meta(freshness: &Freshness, header: ResponseHeader) -> CacheMeta {
@@ -227,4 +241,11 @@ pub fn stored_freshness(policy: &RouteCache, meta: &CacheMeta) -> Freshness {
 
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Does the stored response answer the client's condition with a 304?
+pub fn not_modified(session: &Session, response: &ResponseHeader) -> bool {
+    let received = session.cache.maybe_cache_meta().map_or_else(clock::wall, CacheMeta::updated);
+    let request = &session.req_header().headers;
+    validate::answer(request, response.status, &response.headers, received) == validate::Answer::NotModified
 }

@@ -76,8 +76,8 @@ pub struct CacheNotes {
     pub not_storable: Option<NotStorable>,
     /// The upstream response's status.
     pub fwd_status: Option<u16>,
-    /// Whether the response is being stored.
-    pub stored: bool,
+    /// A stale copy is served because the client's `max-stale` allows it.
+    pub client_allows_stale: bool,
     /// The fields of a 304, for the merge into the stored response.
     pub not_modified: Option<HeaderMap>,
     /// The request wants no answer but from the cache.

@@ -95,7 +95,7 @@ pub fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &mut Ctx)
     let reason = ctx.ended.unwrap_or(Termination::Done);
     let status = session.response_written().map_or(0, |r| r.status.as_u16());
     let cache = match &ctx.route {
-        Some(_) if ctx.answered => CacheResult::of(notes::outcome(session, ctx).word().as_str()),
+        Some(_) if ctx.answered => CacheResult::of(notes::outcome(session, ctx, status).word().as_str()),
         _ => CacheResult::None,
     };
     let duration = clock::now().since(ctx.started);

@@ -5,40 +5,41 @@ use pingora::proxy::Session;
 
 use super::caching;
 use super::ctx::Ctx;
-use crate::cache::status::{Fwd, Outcome};
+use crate::cache::status::{Fwd, Outcome, Path, StaleUse};
 use crate::clock;
 
-/// Reads the outcome out of pingora's phase and what the hooks have noted.
-pub fn outcome(session: &Session, ctx: &Ctx) -> Outcome {
+/// Reads the outcome out of pingora's phase and what the hooks have noted. `sent` is the status the client gets.
+pub fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
     let notes = &ctx.cache;
-    let collapsed = session.cache.lock_duration().is_some();
     let ttl = ttl(session, ctx);
-    let fwd = |token: Fwd| Outcome {
-        fwd: Some(notes.fwd.unwrap_or(token)),
-        fwd_status: notes.fwd_status,
-        detail: notes.not_storable.map(|r| r.as_str()).or(notes.detail),
-        collapsed: collapsed.then_some(false),
-        ..Outcome::default()
+    let waited = session.cache.lock_duration().is_some();
+    let detail = notes.not_storable.map(|reason| reason.as_str()).or(notes.detail);
+    let hit = |stale| Outcome { path: Path::Hit, stale, ttl, detail: None };
+    let forward = |why: Fwd, stored: bool, collapsed: Option<bool>| Outcome {
+        path: Path::Forward { why: notes.fwd.unwrap_or(why), status: notes.fwd_status, sent, stored, collapsed },
+        stale: None,
+        ttl: if stored { ttl } else { None },
+        detail,
     };
+    let in_vain = waited.then_some(false);
     match session.cache.phase() {
-        // Answered by what another request had fetched meanwhile.
-        CachePhase::Hit if collapsed => {
-            Outcome { ttl, collapsed: Some(true), detail: notes.detail, ..fwd(Fwd::UriMiss) }
+        // Answered by what another request was fetching meanwhile.
+        CachePhase::Hit if waited => Outcome { ttl, ..forward(Fwd::UriMiss, false, Some(true)) },
+        CachePhase::Hit => hit(notes.client_allows_stale.then_some(StaleUse::ClientAllows)),
+        CachePhase::StaleUpdating => hit(Some(StaleUse::Updating)),
+        CachePhase::Stale => {
+            Outcome { stale: Some(StaleUse::Error), ttl, detail: None, ..forward(Fwd::Stale, false, in_vain) }
         }
-        CachePhase::Hit => Outcome { hit: true, ttl, ..Outcome::default() },
-        CachePhase::StaleUpdating => Outcome { hit: true, ttl, detail: notes.detail, ..Outcome::default() },
-        CachePhase::Stale => Outcome { ttl, stale: true, ..fwd(Fwd::Stale) },
-        CachePhase::Miss => Outcome { stored: true, ttl, ..fwd(Fwd::UriMiss) },
-        CachePhase::Expired => Outcome { stored: true, ttl, ..fwd(Fwd::Stale) },
-        CachePhase::Revalidated => Outcome { stored: true, ttl, validated: true, ..fwd(Fwd::Stale) },
-        CachePhase::RevalidatedNoCache(_) => Outcome { validated: true, ..fwd(Fwd::Stale) },
-        CachePhase::Bypass => Outcome { detail: Some("hit-for-miss"), ..fwd(Fwd::UriMiss) },
+        CachePhase::Miss => forward(Fwd::UriMiss, true, in_vain),
+        CachePhase::Expired | CachePhase::Revalidated => forward(Fwd::Stale, true, in_vain),
+        CachePhase::RevalidatedNoCache(_) => forward(Fwd::Stale, false, in_vain),
+        CachePhase::Bypass => {
+            Outcome { detail: detail.or(Some("hit-for-miss")), ..forward(Fwd::UriMiss, false, in_vain) }
+        }
         CachePhase::Disabled(reason) => {
-            let why = reason_word(reason);
-            let known = notes.not_storable.map(|r| r.as_str()).or(notes.detail);
-            Outcome { detail: known.or(why), ..fwd(Fwd::Bypass) }
+            Outcome { detail: detail.or(word(reason)), ..forward(Fwd::Bypass, false, in_vain) }
         }
-        CachePhase::Uninit | CachePhase::CacheKey => fwd(Fwd::Bypass),
+        CachePhase::Uninit | CachePhase::CacheKey => forward(Fwd::Bypass, false, None),
     }
 }
 
@@ -58,7 +59,7 @@ fn ttl(session: &Session, ctx: &Ctx) -> Option<i64> {
     Some(caching::stored_freshness(&route.config.cache, meta).ttl_seconds(clock::wall()))
 }
 
-fn reason_word(reason: NoCacheReason) -> Option<&'static str> {
+fn word(reason: NoCacheReason) -> Option<&'static str> {
     match reason {
         NoCacheReason::CacheLockTimeout => Some("collapse-timeout"),
         NoCacheReason::CacheLockGiveUp => Some("collapse-gave-up"),

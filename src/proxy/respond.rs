@@ -24,7 +24,7 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 pub fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
     let snapshot = &ctx.snapshot;
     let name = snapshot.config().cache.name.as_str();
-    let outcome = notes::outcome(session, ctx);
+    let outcome = notes::outcome(session, ctx, response.status.as_u16());
     let mut member = String::with_capacity(64);
     outcome.write_to(name, &mut member);
     response.append_header(CACHE_STATUS, member)?;

@@ -13,7 +13,6 @@ use pingora::upstreams::peer::HttpPeer;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, ExchangeRef, Seen};
 use super::identity;
-use crate::cache::vary;
 use crate::clock;
 use crate::upstream::Failure;
 
@@ -54,8 +53,10 @@ pub fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx
     if let Some(authority) = &authority {
         request.insert_header(HOST, authority.clone())?;
     }
-    if route.config.cache.vary.normalise_accept_encoding && session.cache.enabled() {
-        normalise_accept_encoding(request)?;
+    if session.cache.enabled()
+        && let Some(value) = route.config.cache.vary.accept_encoding(&request.headers)
+    {
+        request.insert_header(http::header::ACCEPT_ENCODING, value)?;
     }
     let name = ctx.snapshot.config().cache.name.clone();
     identity::forward(ctx, &name, authority.as_ref(), request)?;
@@ -99,16 +100,6 @@ fn strip(request: &mut RequestHeader) {
         .collect();
     for name in nominated.iter().chain(&HOP_BY_HOP) {
         request.remove_header(name);
-    }
-}
-
-fn normalise_accept_encoding(request: &mut RequestHeader) -> Result<()> {
-    match vary::normalise_accept_encoding(&request.headers) {
-        Some(value) => request.insert_header(http::header::ACCEPT_ENCODING, value),
-        None => {
-            request.remove_header(&http::header::ACCEPT_ENCODING);
-            Ok(())
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::backend::Backend;
@@ -46,6 +47,7 @@ pub struct Pool {
     members: ArcSwap<Vec<Arc<Member>>>,
     /// Answers of the resolver by entry of `config.backends`; `None` for an entry that is not a name.
     resolved: Mutex<Vec<Option<Vec<IpAddr>>>>,
+    changed: Notify,
     budget: Budget,
     metrics: Metrics,
     counters: Arc<PoolMetrics>,
@@ -65,6 +67,7 @@ impl Pool {
             template,
             members: ArcSwap::from_pointee(Vec::new()),
             resolved: Mutex::new(resolved),
+            changed: Notify::new(),
             budget,
             metrics: metrics.clone(),
             counters: metrics.pool(&config.name),
@@ -191,6 +194,18 @@ impl Pool {
             }
         }
         self.members.store(Arc::new(members));
+        self.changed.notify_waiters();
+    }
+
+    /// Returns when there is at least one member.
+    pub async fn populated(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.members.load().is_empty() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn backend(&self, address: SocketAddr, known: &[Arc<Member>], now: Tick) -> Arc<Backend> {
