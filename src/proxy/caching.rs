@@ -20,7 +20,7 @@ use crate::cache::freshness::{self, Freshness};
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
-use crate::cache::{key, validate, vary};
+use crate::cache::{key, lookup, validate, vary};
 use crate::config::RouteCache;
 use crate::snapshot::Route;
 use crate::store::Store;
@@ -46,7 +46,7 @@ pub fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
         ctx.cache.detail = Some("off");
         return;
     }
-    if let Err(bypass) = storable::lookup_permitted(&request.method, &request.headers) {
+    if let Err(bypass) = lookup::lookup_permitted(&request.method, &request.headers) {
         ctx.cache.fwd = Some(bypass.fwd());
         ctx.cache.detail = Some(bypass.as_str());
         return;
