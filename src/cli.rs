@@ -1,18 +1,25 @@
 //! The command line.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Loaded, Problem};
-use crate::server;
+use crate::units::Weight;
+use crate::{demo, server};
 
 /// sysexits' EX_CONFIG.
 const EXIT_CONFIG: u8 = 78;
 /// sysexits' EX_UNAVAILABLE.
 const EXIT_UNAVAILABLE: u8 = 69;
+
+/// How long a health check waits for each step.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A caching reverse proxy that keeps the tail short.
 ///
@@ -49,7 +56,7 @@ enum Command {
     HealthCheck {
         /// The admin address
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-        admin: std::net::SocketAddr,
+        admin: SocketAddr,
     },
 }
 
@@ -96,29 +103,79 @@ fn check(path: &std::path::Path) -> ExitCode {
 }
 
 fn demo() -> ExitCode {
-    let (demo, config) = match crate::demo::start() {
+    // The backends have a thread of their own, as if they were elsewhere.
+    let started = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().and_then(|own| {
+        let demo = own.block_on(demo::start())?;
+        Ok((own, demo))
+    });
+    let (backends, demo) = match started {
         Ok(started) => started,
-        Err(e) => {
-            say(&format!("cannot start the demo: {e}\n"));
-            return ExitCode::from(EXIT_UNAVAILABLE);
-        }
+        Err(e) => return unavailable(&format!("cannot start the demo's backends: {e}")),
     };
-    start_log(log::LevelFilter::Warn);
-    serve(config, None, move |running| {
+    let config = match config::parse_str("the default configuration", config::DEFAULT) {
+        Ok(Loaded { config, .. }) => over(config, demo.addresses()),
+        Err(problems) => return report(&problems),
+    };
+    start_log(log::LevelFilter::Info);
+    let ended = serve(config, None, |running| {
         if let (Some(edge), Some(admin)) = (running.addresses().first(), running.admin()) {
             print(&demo.banner(*edge, admin));
         }
-    })
+    });
+    backends.shutdown_background();
+    ended
+}
+
+/// The default configuration on loopback, over these backends, without an access log between the demo's lines.
+fn over(mut config: config::Config, backends: &[SocketAddr]) -> config::Config {
+    config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 8080))];
+    config.access_log.format = None;
+    for pool in &mut config.pools {
+        let pool = Arc::make_mut(pool);
+        pool.backends = backends
+            .iter()
+            .map(|address| config::Backend {
+                host: address.ip().to_string(),
+                port: address.port(),
+                weight: Weight::DEFAULT,
+            })
+            .collect();
+    }
+    config
 }
 
 fn serve(config: config::Config, source: Option<PathBuf>, started: impl FnOnce(&server::Running)) -> ExitCode {
     match server::run(config, source, started) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(e) => unavailable(&e.to_string()),
+    }
+}
+
+fn unavailable(why: &str) -> ExitCode {
+    say(&format!("hedgerow: {why}\n"));
+    ExitCode::from(EXIT_UNAVAILABLE)
+}
+
+/// One request to a running edge, for containers whose image has no HTTP client.
+fn health_check(admin: SocketAddr) -> ExitCode {
+    match ask_health(admin) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(e) => {
-            say(&format!("hedgerow: {e}\n"));
-            ExitCode::from(EXIT_UNAVAILABLE)
+            say(&format!("hedgerow: {admin}: {e}\n"));
+            ExitCode::FAILURE
         }
     }
+}
+
+fn ask_health(admin: SocketAddr) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&admin, HEALTH_TIMEOUT)?;
+    stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+    stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
+    let mut line = [0; 12];
+    stream.read_exact(&mut line)?;
+    Ok(&line == b"HTTP/1.1 200")
 }
 
 /// `RUST_LOG` wins over the configuration. Pingora tells of every failed request in its own words; ours are enough.

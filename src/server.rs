@@ -34,6 +34,8 @@ use crate::{clock, health_check, lane};
 const BACKLOG: i32 = 4096;
 /// How often quantiles are published.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How long the end waits for the access log to be written.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the start waits for names to resolve before it serves without them.
 const RESOLVE_WAIT: Duration = Duration::from_secs(2);
 
@@ -129,12 +131,15 @@ impl Running {
         let cut = self.edge.connections().count();
         let _ = self.stop_admin.send(true);
         self.tasks.abort_all();
-        self.edge.access_log().flush();
+        let lost = self.edge.access_log().close(LOG_PATIENCE);
+        if lost > 0 {
+            log::warn!("{lost} lines of the access log could not be written");
+        }
         cut
     }
 }
 
-/// Runs an edge in the foreground until a signal ends it.
+/// Runs an edge in the foreground until a signal ends it. `started` is called once it serves.
 ///
 /// # Errors
 /// As for [`Running::start`].
