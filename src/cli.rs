@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{self, Loaded, Problem};
+use crate::config::{self, Loaded, Problem, Severity};
 use crate::units::Weight;
-use crate::{demo, server};
+use crate::{demo, reload, server};
 
 /// sysexits' EX_CONFIG.
 const EXIT_CONFIG: u8 = 78;
@@ -178,16 +178,20 @@ fn ask_health(admin: SocketAddr) -> std::io::Result<bool> {
     Ok(&line == b"HTTP/1.1 200")
 }
 
-/// `RUST_LOG` wins over the configuration. Pingora tells of every failed request in its own words; ours are enough.
+/// Pingora tells of every failed request in its own words; ours are enough.
+const LOG_FILTER: &str = "trace,pingora_proxy=off,pingora_cache=error,pingora_core=error";
+
+/// `RUST_LOG` wins over the configuration.
 fn start_log(level: log::LevelFilter) {
-    let filter = format!("{level},pingora_proxy=off,pingora_cache=error,pingora_core=error");
+    let mut builder = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(LOG_FILTER));
     // Fails only if a logger is set already, which then stays.
-    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).try_init();
+    let _ = builder.try_init();
+    reload::set_log_level(level);
 }
 
 fn report(problems: &[Problem]) -> ExitCode {
     complain(problems);
-    let errors = problems.iter().filter(|p| p.is_error()).count();
+    let errors = problems.iter().filter(|p| p.severity == Severity::Error).count();
     say(&format!("{errors} error{}\n", if errors == 1 { "" } else { "s" }));
     ExitCode::from(EXIT_CONFIG)
 }

@@ -75,7 +75,11 @@ impl Edge {
         let cache = store_params(&config.cache);
         let next = Snapshot::build(config, Some(&before), &self.resolver, &self.metrics, clock::now())?;
         let next = Arc::new(next);
-        self.store.resize(cache);
+        if store_params(&before.config().cache) != cache {
+            let store = self.store;
+            // Moving entries takes a microsecond each: not on a thread that serves.
+            tokio::task::spawn_blocking(move || store.resize(cache));
+        }
         if let Some(log) = access_log {
             self.access_log.store(Arc::new(log));
         }

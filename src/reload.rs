@@ -72,8 +72,18 @@ impl Reloader {
         let text = |problems: Vec<config::Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         let loaded = config::load(source).map_err(|problems| Rejected::Problems(text(problems)))?;
         let before = self.edge.snapshot();
-        let changes = config::Diff::between(before.config(), &loaded.config).lines();
+        let changes = config::Diff::between(before.config(), &loaded.config);
+        let level = loaded.config.log.level;
         let next = self.edge.publish(loaded.config).map_err(Rejected::Problems)?;
+        set_log_level(level);
+        let changes = changes.to_string().lines().map(str::to_owned).collect();
         Ok(Applied { generation: next.generation(), changes, warnings: text(loaded.warnings) })
+    }
+}
+
+/// Sets the level of the operator's log, unless `RUST_LOG` has the say.
+pub fn set_log_level(level: log::LevelFilter) {
+    if std::env::var_os("RUST_LOG").is_none() {
+        log::set_max_level(level);
     }
 }

@@ -51,7 +51,7 @@ impl Snapshot {
         let mut pools = Vec::new();
         for pool in &config.pools {
             let old = before.and_then(|b| b.pools.iter().find(|p| p.name() == pool.name));
-            if let Some(same) = old.filter(|old| **old.config() == *pool) {
+            if let Some(same) = old.filter(|old| old.config() == pool) {
                 pools.push(same.clone());
                 continue;
             }

@@ -11,7 +11,7 @@ use crate::units::Tick;
 use crate::upstream::{Member, Pool};
 
 /// `/pools`: every pool with every backend.
-pub fn page(snapshot: &Snapshot, now: Tick) -> Value {
+pub(super) fn page(snapshot: &Snapshot, now: Tick) -> Value {
     let pools: Vec<Value> = snapshot.pools().iter().map(|pool| one_pool(pool, now)).collect();
     json!({ "generation": snapshot.generation(), "pools": pools })
 }
@@ -54,7 +54,7 @@ fn one_backend(member: &Member, now: Tick) -> Value {
 }
 
 /// The same for the metrics page.
-pub fn samples(snapshot: &Snapshot, now: Tick) -> Vec<BackendSample> {
+pub(super) fn samples(snapshot: &Snapshot, now: Tick) -> Vec<BackendSample> {
     let mut samples = Vec::new();
     for pool in snapshot.pools() {
         for member in pool.members().iter() {

@@ -169,6 +169,8 @@ pub fn initial_age(headers: &HeaderMap, requested: SystemTime, received: SystemT
     apparent.max(age.saturating_add(delay))
 }
 
+const JUST_UNDER_A_SECOND: Duration = Duration::from_nanos(999_999_999);
+
 /// What is kept with a stored response to judge it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -198,11 +200,11 @@ impl Freshness {
 
     /// The `ttl` of `Cache-Status` (RFC 9211 §2.4): seconds of freshness left, negative once stale.
     pub fn ttl_seconds(&self, now: SystemTime) -> i64 {
-        let whole = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
+        // Rounded up, as `Age` is rounded down: together they are the lifetime, and anything stale shows as stale.
+        let up = |d: Duration| i64::try_from(d.saturating_add(JUST_UNDER_A_SECOND).as_secs()).unwrap_or(i64::MAX);
         match self.fresh_for(now) {
-            Some(left) => whole(left),
-            // Rounded away from zero: anything stale shows as stale.
-            None => -whole(self.stale_for(now).saturating_add(Duration::from_nanos(999_999_999))),
+            Some(left) => up(left),
+            None => -up(self.stale_for(now)),
         }
     }
 
@@ -378,6 +380,6 @@ mod tests {
     fn the_ttl_of_cache_status_is_negative_once_stale_rfc9211_2_4() {
         let it = Freshness { lifetime: of(&cc("max-age=10")), received: received(), initial_age: secs(0) };
         let after = |millis| it.ttl_seconds(received() + Duration::from_millis(millis));
-        assert_eq!((after(0), after(9_500), after(10_000), after(10_001), after(12_000)), (10, 0, 0, -1, -2));
+        assert_eq!((after(0), after(9_500), after(10_000), after(10_001), after(12_000)), (10, 1, 0, -1, -2));
     }
 }

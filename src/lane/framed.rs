@@ -32,7 +32,7 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What of the present request is still to come after its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub(super) enum Rest {
     /// This many bytes of body.
     Length(u64),
     /// A chunked body: only the reader of the chunks knows its end.
@@ -43,7 +43,7 @@ pub enum Rest {
 
 /// The wrapper; see the module.
 #[derive(Debug)]
-pub struct Framed {
+pub(super) struct Framed {
     stream: Option<Stream>,
     ahead: BytesMut,
     rest: Rest,
@@ -51,27 +51,27 @@ pub struct Framed {
 
 impl Framed {
     /// Wraps a fresh connection.
-    pub fn new(stream: Stream) -> Framed {
+    pub(super) fn new(stream: Stream) -> Framed {
         Framed { stream: Some(stream), ahead: BytesMut::new(), rest: Rest::Length(0) }
     }
 
     /// Bytes read but not yet part of a request.
-    pub fn ahead(&mut self) -> &mut BytesMut {
+    pub(super) fn ahead(&mut self) -> &mut BytesMut {
         &mut self.ahead
     }
 
     /// Announces the body that follows a head which the caller took out of [`Framed::ahead`].
-    pub fn expect(&mut self, rest: Rest) {
+    pub(super) fn expect(&mut self, rest: Rest) {
         self.rest = rest;
     }
 
     /// Whether the request announced by [`Framed::expect`] was read to its end.
-    pub fn at_request_end(&self) -> bool {
+    pub(super) fn at_request_end(&self) -> bool {
         self.rest == Rest::Length(0)
     }
 
     /// Reads more bytes of the next head; 0 at the client's end of stream.
-    pub async fn fill(&mut self) -> io::Result<usize> {
+    pub(super) async fn fill(&mut self) -> io::Result<usize> {
         match &mut self.stream {
             Some(stream) => {
                 self.ahead.reserve(HEAD_BUFFER);
@@ -83,7 +83,7 @@ impl Framed {
 
     /// Writes all of `reply`, then closes so that the client can still read it: closing a socket with unread bytes
     /// resets the connection and may take the reply with it (RFC 9112 §9.6).
-    pub async fn refuse(mut self, reply: &[u8]) {
+    pub(super) async fn refuse(mut self, reply: &[u8]) {
         let Some(mut stream) = self.stream.take() else { return };
         if stream.write_all(reply).await.is_ok() && stream.flush().await.is_ok() {
             linger(stream).await;

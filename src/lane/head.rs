@@ -16,7 +16,7 @@ const LINE_SLACK: usize = 64;
 
 /// What is known of the bytes read so far.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// No end of head yet, and nothing wrong so far.
     Partial,
     /// A whole head.
@@ -27,7 +27,7 @@ pub enum Verdict {
 
 /// A head that may enter.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
+pub(super) struct Head {
     /// Bytes of the head, with its empty line.
     pub len: usize,
     /// What of the request follows it.
@@ -36,7 +36,7 @@ pub struct Head {
 
 /// Why a head is refused; the connection is closed after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub(super) enum Refusal {
     /// 400: not HTTP/1, or ambiguous; the word says what.
     Malformed(&'static str),
     /// 405: CONNECT or TRACE.
@@ -56,7 +56,7 @@ pub enum Refusal {
 }
 
 /// Looks at what has been read of a request.
-pub fn judge(buf: &[u8], limits: &Limits) -> Verdict {
+pub(super) fn judge(buf: &[u8], limits: &Limits) -> Verdict {
     match parse(buf, limits) {
         Ok(Some(head)) => Verdict::Complete(head),
         Ok(None) => Verdict::Partial,

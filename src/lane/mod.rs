@@ -17,7 +17,7 @@ use futures::FutureExt;
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::{GetSocketDigest, Stream};
+use pingora::protocols::Stream;
 use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp};
 use pingora::server::ShutdownWatch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -119,7 +119,7 @@ async fn next_head(framed: &mut Framed, server: &config::Server, shutdown: &mut 
 }
 
 /// Pingora's view of one request.
-fn replay(mut framed: Box<Framed>, head: &Head, last: bool, timeouts: &config::ClientTimeouts) -> Box<ServerSession> {
+fn replay(mut framed: Box<Framed>, head: &Head, last: bool, timeouts: &config::ClientTimeouts) -> ServerSession {
     framed.expect(head.rest);
     let bytes: BytesMut = framed.ahead().split_to(head.len);
     let mut session = ServerSession::new_http1(framed);
@@ -130,7 +130,7 @@ fn replay(mut framed: Box<Framed>, head: &Head, last: bool, timeouts: &config::C
         session.set_keepalive_reuses_remaining(Some(0));
     }
     session.set_pipelined_prefix(bytes);
-    Box::new(session)
+    session
 }
 
 fn client_of(stream: &Stream) -> Option<SocketAddr> {

@@ -48,7 +48,7 @@ impl Refusal {
 }
 
 /// Answers, closes, counts and logs.
-pub async fn answer(edge: &Edge, mut framed: Framed, refusal: Refusal, client: Option<SocketAddr>) {
+pub(super) async fn answer(edge: &Edge, mut framed: Framed, refusal: Refusal, client: Option<SocketAddr>) {
     let (status, phrase) = refusal.status();
     let body = refusal.sentence() + "\n";
     let date = httpdate::fmt_http_date(clock::wall());
@@ -66,7 +66,8 @@ fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<Socket
     let (status, _) = refusal.status();
     let reason = refusal.termination();
     // What can be told of the request line; a line that makes no sense is left out.
-    let line = framed.ahead().split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+    let read: &[u8] = framed.ahead();
+    let line = read.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
     let mut words = std::str::from_utf8(line).unwrap_or_default().split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     edge.metrics().unrouted().record(Method::of(method), status, CacheResult::None, std::time::Duration::ZERO);

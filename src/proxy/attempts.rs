@@ -17,7 +17,7 @@ use crate::tail::deadline::Deadline;
 use crate::upstream::{Attempt, Failure, Member};
 
 /// A connection on which a request was begun.
-pub struct Leg {
+pub(super) struct Leg {
     /// Whose connection.
     pub member: Arc<Member>,
     /// The connection.
@@ -27,7 +27,7 @@ pub struct Leg {
 }
 
 /// The attempts of one request.
-pub struct Attempts {
+pub(super) struct Attempts {
     exchange: Arc<Exchange>,
     connector: Arc<Connector>,
     tried: Vec<Arc<Member>>,
@@ -36,19 +36,19 @@ pub struct Attempts {
 
 impl Attempts {
     /// None made yet; the route's timeout starts now.
-    pub fn new(exchange: Arc<Exchange>, connector: Arc<Connector>) -> Attempts {
+    pub(super) fn new(exchange: Arc<Exchange>, connector: Arc<Connector>) -> Attempts {
         let deadline = Deadline::new(clock::now(), exchange.route.config.timeout);
         exchange.route.pool.budget().deposit();
         Attempts { exchange, connector, tried: Vec::new(), deadline }
     }
 
     /// Starts the route's timeout anew: the client has only now sent the last byte of its request.
-    pub fn restart_deadline(&mut self) {
+    pub(super) fn restart_deadline(&mut self) {
         self.deadline = Deadline::new(clock::now(), self.exchange.route.config.timeout);
     }
 
     /// How long the next head may take: `first_byte`, or what is left of the route's timeout.
-    pub fn head_timeout(&self) -> (Duration, Failure) {
+    pub(super) fn head_timeout(&self) -> (Duration, Failure) {
         let first_byte = self.exchange.route.pool.config().timeouts.first_byte;
         match self.deadline.left(clock::now()) {
             Some(left) if left < first_byte => (left, Failure::Deadline),
@@ -58,7 +58,7 @@ impl Attempts {
     }
 
     /// Sends a request without body and waits for a response's head, interim or final.
-    pub async fn ask(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
+    pub(super) async fn ask(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         loop {
             let mut leg = self.open(request).await?;
             match self.read_head(&mut leg).await {
@@ -70,7 +70,7 @@ impl Attempts {
 
     /// Connects and writes the head of a request; nothing of a body has been read from the client yet, so a failure
     /// here may be retried whatever the method.
-    pub async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
+    pub(super) async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         loop {
             let (attempt, result) = self.connect(request).await?;
             match result {
@@ -81,7 +81,7 @@ impl Attempts {
     }
 
     /// Reads the next head, interim or final.
-    pub async fn read_head(&self, leg: &mut Leg) -> Result<(), Failure> {
+    pub(super) async fn read_head(&self, leg: &mut Leg) -> Result<(), Failure> {
         let (limit, clock) = self.head_timeout();
         leg.http.set_read_timeout(None);
         match tokio::time::timeout(limit, leg.http.read_response_header()).await {
@@ -92,7 +92,7 @@ impl Attempts {
     }
 
     /// Accepts a head that was read, or names what is wrong with it.
-    pub fn check_head(&self, leg: &mut Leg) -> Result<(), Failure> {
+    pub(super) fn check_head(&self, leg: &mut Leg) -> Result<(), Failure> {
         let status = leg.http.response_header().map_or(0, |h| h.status.as_u16());
         match status {
             // Nothing was asked to be upgraded on this path.
@@ -113,7 +113,7 @@ impl Attempts {
     }
 
     /// Notes the failure of an attempt that cannot be retried any more.
-    pub fn fail(&self, attempt: &mut Attempt, failure: Failure) {
+    pub(super) fn fail(&self, attempt: &mut Attempt, failure: Failure) {
         let now = clock::now();
         let pool = &self.exchange.route.pool;
         attempt.failed(failure, pool.usual(now), pool.may_eject(attempt.backend(), now), now);

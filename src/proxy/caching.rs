@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, Method};
-use pingora::cache::key::HashBinary;
+use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::lock::CacheKeyLockImpl;
 use pingora::cache::predictor::CacheablePredictor;
 use pingora::cache::{CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, NoCacheReason, RespCacheable};
@@ -27,7 +27,7 @@ use crate::store::Store;
 use crate::clock;
 
 /// What every request's cache shares.
-pub struct Shared {
+pub(super) struct Shared {
     /// The store.
     pub store: &'static Store,
     /// One fetch per key at a time.
@@ -37,7 +37,7 @@ pub struct Shared {
 }
 
 /// Switches the cache on for requests that may be answered from it.
-pub fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
+pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
     let Some(route) = &ctx.route else { return };
     let policy = &route.config.cache;
     let request = session.req_header();
@@ -58,7 +58,7 @@ pub fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
 }
 
 /// The key of a request in normal form.
-pub fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
+pub(super) fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
     let uri = &session.req_header().uri;
     // TLS ends before us or not at all: what the client sees as its scheme is not known to be https.
     let authority = match ctx.port {
@@ -72,7 +72,7 @@ pub fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
 }
 
 /// Which variant of a stored response's family the request selects; `None` if the response does not vary.
-pub fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeader) -> Option<HashBinary> {
+pub(super) fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeader) -> Option<HashBinary> {
     match vary::Vary::from(stored) {
         vary::Vary::Fields(fields) => {
             Some(vary::Variance::new(&route.config.cache.vary, &fields, &request.headers).0)
@@ -83,7 +83,7 @@ pub fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeader) -> O
 }
 
 /// May the stored response be used as it is?
-pub fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<ForcedFreshness> {
+pub(super) fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<ForcedFreshness> {
     let route = ctx.route.clone()?;
     let request = RequestDirectives::from(&session.req_header().headers);
     let freshness = stored_freshness(&route.config.cache, meta);
@@ -104,7 +104,7 @@ pub fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<F
 }
 
 /// May the stale copy be served: while another request refreshes it (`error` is `None`), or because the origin failed?
-pub fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error>) -> bool {
+pub(super) fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error>) -> bool {
     let (Some(route), Some(meta)) = (ctx.route.clone(), session.cache.maybe_cache_meta()) else { return false };
     let freshness = stored_freshness(&route.config.cache, meta);
     let request = RequestDirectives::from(&session.req_header().headers);
@@ -120,7 +120,7 @@ pub fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error>) -> b
 }
 
 /// May this response, or this stored response as a 304 has updated it, be stored?
-pub fn judge_response(store: &Store, session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> RespCacheable {
+pub(super) fn judge_response(store: &Store, session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> RespCacheable {
     let Some(route) = ctx.route.clone() else { return RespCacheable::Uncacheable(NoCacheReason::OriginNotCache) };
     let now = clock::wall();
     let asked = ctx.asked.unwrap_or(now);
@@ -163,7 +163,7 @@ fn admit(
             initial_age,
         },
     )?;
-    if length(&response.headers).is_some_and(|n| n > store.params().max_object) {
+    if length(&response.headers).is_some_and(|n| n > store.max_object()) {
         return Err(NotStorable::TooLarge);
     }
     if is_new_variant(session, &response.headers) {
@@ -225,7 +225,7 @@ fn meta(freshness: &Freshness, header: ResponseHeader) -> CacheMeta {
 }
 
 /// What was judged when the response was stored; made anew from its head if it is not there any more.
-pub fn stored_freshness(policy: &RouteCache, meta: &CacheMeta) -> Freshness {
+pub(super) fn stored_freshness(policy: &RouteCache, meta: &CacheMeta) -> Freshness {
     if let Some(freshness) = meta.extensions().get::<Freshness>() {
         return *freshness;
     }
@@ -244,7 +244,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Does the stored response answer the client's condition with a 304?
-pub fn not_modified(session: &Session, response: &ResponseHeader) -> bool {
+pub(super) fn not_modified(session: &Session, response: &ResponseHeader) -> bool {
     let received = session.cache.maybe_cache_meta().map_or_else(clock::wall, CacheMeta::updated);
     let request = &session.req_header().headers;
     validate::answer(request, response.status, &response.headers, received) == validate::Answer::NotModified

@@ -39,4 +39,4 @@ pub struct Seen {
 
 /// The plan as it travels in a request's extensions.
 #[derive(Clone, Debug)]
-pub struct ExchangeRef(pub Arc<Exchange>);
+pub(super) struct ExchangeRef(pub Arc<Exchange>);

@@ -32,7 +32,7 @@ use crate::upstream::Failure;
 const MAX_INTERIM: u32 = 16;
 
 /// The peer that selects this path; it names no backend.
-pub fn marker_peer() -> HttpPeer {
+pub(super) fn marker_peer() -> HttpPeer {
     let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
     let mut peer = HttpPeer::new(nowhere, false, String::new());
     peer.options.alpn = ALPN::Custom(CustomALPN::new(b"hedgerow".to_vec()));
@@ -141,7 +141,7 @@ impl UpstreamSession {
 }
 
 /// A failure as pingora carries it: upstream's fault, never to be retried by pingora's own loop.
-pub fn error(failure: Failure) -> Box<Error> {
+pub(super) fn error(failure: Failure) -> Box<Error> {
     let mut e = Error::explain(ErrorType::HTTPStatus(failure.status()), failure.as_str());
     e.as_up();
     e.set_retry(false);

@@ -6,19 +6,20 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue, Version};
 use ipnet::IpNet;
 use pingora::Result;
 use pingora::http::RequestHeader;
 
 use super::ctx::{Client, Ctx};
 
-const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+// As text: pingora sends a field in the spelling it was given.
+const FORWARDED: &str = "Forwarded";
+const X_FORWARDED_FOR: &str = "X-Forwarded-For";
+const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
+const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 /// The name of a request's identity.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: &str = "X-Request-Id";
 
 /// Path or method by header, which some frameworks obey. No key holds them, so what may be cached goes without.
 const OVERRIDES: [&str; 5] =
@@ -30,7 +31,7 @@ const OTHER_FORWARDED: [&str; 5] =
 const MAX_REQUEST_ID: usize = 128;
 
 /// Who the peer is, and whom it speaks for if it is trusted.
-pub fn client(peer: Option<IpAddr>, trusted_proxies: &[IpNet], headers: &HeaderMap) -> Client {
+pub(super) fn client(peer: Option<IpAddr>, trusted_proxies: &[IpNet], headers: &HeaderMap) -> Client {
     // An IPv4 client of an IPv6 socket is the IPv4 client.
     let peer = peer.map(|ip| ip.to_canonical());
     let is_trusted = |ip: IpAddr| trusted_proxies.iter().any(|net| net.contains(&ip));
@@ -41,7 +42,7 @@ pub fn client(peer: Option<IpAddr>, trusted_proxies: &[IpNet], headers: &HeaderM
 
 /// The last address of `X-Forwarded-For` that is not itself a trusted proxy.
 fn told_address(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-    let lines: Vec<&str> = headers.get_all(&X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+    let lines: Vec<&str> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
     let told = lines.iter().rev().flat_map(|line| line.rsplit(','));
     let mut last = None;
     for text in told {
@@ -55,8 +56,8 @@ fn told_address(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Opt
 }
 
 /// The client's `X-Request-Id` if it is one, else 128 random bits.
-pub fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let given = headers.get(&X_REQUEST_ID).filter(|id| {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(X_REQUEST_ID).filter(|id| {
         let id = id.as_bytes();
         !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.iter().all(u8::is_ascii_graphic)
     });
@@ -70,11 +71,11 @@ pub fn request_id(headers: &HeaderMap) -> HeaderValue {
 ///
 /// # Errors
 /// Only for a value that no header can hold, which the values here cannot be.
-pub fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, request: &mut RequestHeader) -> Result<()> {
-    let chain = if ctx.client.trusted { joined(&request.headers, &X_FORWARDED_FOR) } else { None };
-    let elements = if ctx.client.trusted { joined(&request.headers, &FORWARDED) } else { None };
-    let told = |name: &HeaderName| request.headers.get(name).filter(|_| ctx.client.trusted).cloned();
-    let (host, proto) = (told(&X_FORWARDED_HOST), told(&X_FORWARDED_PROTO));
+pub(super) fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, request: &mut RequestHeader) -> Result<()> {
+    let chain = if ctx.client.trusted { joined(&request.headers, X_FORWARDED_FOR) } else { None };
+    let elements = if ctx.client.trusted { joined(&request.headers, FORWARDED) } else { None };
+    let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted).cloned();
+    let (host, proto) = (told(X_FORWARDED_HOST), told(X_FORWARDED_PROTO));
     for name in OTHER_FORWARDED {
         request.remove_header(name);
     }
@@ -83,7 +84,7 @@ pub fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, request: 
             request.remove_header(name);
         }
     }
-    for name in [&X_FORWARDED_FOR, &FORWARDED] {
+    for name in [X_FORWARDED_FOR, FORWARDED] {
         request.remove_header(name);
     }
     if let Some(peer) = ctx.client.peer {
@@ -92,7 +93,7 @@ pub fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, request: 
     request.insert_header(FORWARDED, append(elements, &forwarded(ctx.client.peer, authority)))?;
     match host.as_ref().or(authority) {
         Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
-        None => drop(request.remove_header(&X_FORWARDED_HOST)),
+        None => drop(request.remove_header(X_FORWARDED_HOST)),
     }
     request.insert_header(X_FORWARDED_PROTO, proto.unwrap_or(HeaderValue::from_static("http")))?;
     if let Some(id) = &ctx.request_id {
@@ -103,7 +104,7 @@ pub fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, request: 
 }
 
 /// A `Via` member (RFC 9110 §7.6.3): the version received, and our name.
-pub fn via(version: Version, name: &str) -> String {
+pub(super) fn via(version: Version, name: &str) -> String {
     let version = match version {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2",
@@ -126,7 +127,7 @@ fn forwarded(peer: Option<IpAddr>, authority: Option<&HeaderValue>) -> String {
     element + "proto=http"
 }
 
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }

@@ -14,7 +14,7 @@ use crate::telemetry::{CacheResult, Method, Record, Termination};
 use crate::upstream::Failure;
 
 /// The answer to a fault; `None` when nobody is left to read one. Notes the cause.
-pub fn fault(e: &Error, session: &Session, ctx: &mut Ctx) -> Option<Refusal> {
+pub(super) fn fault(e: &Error, session: &Session, ctx: &mut Ctx) -> Option<Refusal> {
     match e.esource() {
         ErrorSource::Downstream => client_fault(e, ctx),
         ErrorSource::Upstream => Some(upstream_fault(upstream_failure(e, ctx), session, ctx)),
@@ -82,7 +82,7 @@ fn internal_fault(e: &Error, session: &Session, _ctx: &Ctx) -> Refusal {
 }
 
 /// Writes the access log's line and counts.
-pub fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &mut Ctx) {
+pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &mut Ctx) {
     if session.subrequest_ctx.is_some() {
         return; // a refresh is nobody's request
     }

@@ -35,6 +35,7 @@ use pingora::{Error, ErrorType, Result};
 pub use ctx::Ctx;
 pub use forward::Forward;
 
+use crate::cache::status::Fwd;
 use crate::edge::Edge;
 use crate::upstream::Failure;
 
@@ -106,6 +107,11 @@ impl ProxyHttp for Proxy {
             ctx.cache.note_variants();
         }
         variance
+    }
+
+    fn cache_miss(&self, session: &mut Session, ctx: &mut Ctx) {
+        ctx.cache.fwd.get_or_insert(Fwd::UriMiss);
+        session.cache.cache_miss();
     }
 
     async fn cache_hit_filter(

@@ -9,7 +9,7 @@ use crate::cache::status::{Fwd, Outcome, Path, StaleUse};
 use crate::clock;
 
 /// Reads the outcome out of pingora's phase and what the hooks have noted. `sent` is the status the client gets.
-pub fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
+pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
     let notes = &ctx.cache;
     let ttl = ttl(session, ctx);
     let waited = session.cache.lock_duration().is_some();
@@ -44,7 +44,7 @@ pub fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
 }
 
 /// `Age` after a validation, where pingora adds none (RFC 9111 §4).
-pub fn age_after_validation(session: &Session) -> Option<u64> {
+pub(super) fn age_after_validation(session: &Session) -> Option<u64> {
     match session.cache.phase() {
         CachePhase::Revalidated | CachePhase::RevalidatedNoCache(_) => {
             session.cache.maybe_cache_meta().map(|meta| meta.age().as_secs())

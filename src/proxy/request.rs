@@ -18,7 +18,7 @@ use crate::uri;
 
 /// An answer we give ourselves.
 #[derive(Debug)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// Its status.
     pub status: u16,
     /// Why, for log and metric.
@@ -30,7 +30,7 @@ pub struct Refusal {
 }
 
 /// Normalises, routes and limits; after it `ctx` knows the client, host and route.
-pub fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
+pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let peer = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
     let peer = if session.subrequest_ctx.is_some() { None } else { peer };
     let request = session.req_header_mut();
@@ -116,7 +116,7 @@ fn no_route() -> Refusal {
 }
 
 /// The client wanted an answer from the cache alone (RFC 9111 §5.2.1.7).
-pub fn not_cached() -> Refusal {
+pub(super) fn not_cached() -> Refusal {
     Refusal {
         status: 504,
         reason: Termination::Done,
@@ -126,7 +126,7 @@ pub fn not_cached() -> Refusal {
 }
 
 /// The body is, or has grown, over the route's `max_body`.
-pub fn body_too_large() -> Refusal {
+pub(super) fn body_too_large() -> Refusal {
     Refusal {
         status: 413,
         reason: Termination::BodyTooLarge,

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::HeaderName;
 use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VIA};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -14,14 +13,15 @@ use super::identity::{X_REQUEST_ID, via};
 use super::notes;
 use super::request::Refusal;
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const X_CACHE_STATUS: HeaderName = HeaderName::from_static("x-cache-status");
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+// As text: pingora sends a field in the spelling it was given.
+const CACHE_STATUS: &str = "Cache-Status";
+const X_CACHE_STATUS: &str = "X-Cache-Status";
+const PROXY_STATUS: &str = "Proxy-Status";
 /// When a client that got a 503 may come again.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Adds our fields to a final response.
-pub fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
+pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
     let snapshot = &ctx.snapshot;
     let name = snapshot.config().cache.name.as_str();
     let outcome = notes::outcome(session, ctx, response.status.as_u16());
@@ -43,7 +43,7 @@ pub fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) 
 ///
 /// # Errors
 /// When the client is gone.
-pub async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
+pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
     ctx.end(refusal.reason);
     let mut body = String::new();
     let _infallible = writeln!(body, "{}", refusal.sentence);

@@ -21,13 +21,13 @@ enum Chunk {
 }
 
 /// Makes both ends.
-pub fn channel() -> (Writer, Upload) {
+pub(super) fn channel() -> (Writer, Upload) {
     let (tx, rx) = mpsc::channel(CHUNKS);
     (Writer { tx }, Upload { rx, state: State::Open })
 }
 
 /// The client's end.
-pub struct Writer {
+pub(super) struct Writer {
     tx: mpsc::Sender<Chunk>,
 }
 
@@ -52,7 +52,7 @@ impl BodyWrite for Writer {
 }
 
 /// The writer of a request without body.
-pub struct NoBody;
+pub(super) struct NoBody;
 
 #[async_trait]
 impl BodyWrite for NoBody {
@@ -81,19 +81,19 @@ enum State {
 }
 
 /// The backend's end.
-pub struct Upload {
+pub(super) struct Upload {
     rx: mpsc::Receiver<Chunk>,
     state: State,
 }
 
 impl Upload {
     /// Whether all of the body was written.
-    pub fn is_done(&self) -> bool {
+    pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
     /// Writes the body until a response's head comes.
-    pub async fn until_head(&mut self, leg: &mut Leg, attempts: &mut Attempts) -> Result<(), Failure> {
+    pub(super) async fn until_head(&mut self, leg: &mut Leg, attempts: &mut Attempts) -> Result<(), Failure> {
         leg.http.set_read_timeout(None);
         while self.state == State::Open {
             tokio::select! {
@@ -119,7 +119,7 @@ impl Upload {
     }
 
     /// Writes the body until a chunk of the response's body comes.
-    pub async fn until_body(&mut self, leg: &mut Leg) -> Result<Option<Bytes>> {
+    pub(super) async fn until_body(&mut self, leg: &mut Leg) -> Result<Option<Bytes>> {
         while self.state == State::Open {
             tokio::select! {
                 biased;

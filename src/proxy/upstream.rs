@@ -40,7 +40,7 @@ const PROTECTED: [&str; 7] = [
 ];
 
 /// The request as the backend gets it.
-pub fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
     let upgrade = session.is_upgrade_req();
     let authority = authority(session, request, ctx);
@@ -104,7 +104,7 @@ fn strip(request: &mut RequestHeader) {
 }
 
 /// The response before the cache: what belongs to the backend's connection goes, and a 304 is kept for the merge.
-pub fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
+pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
     if response.status.is_informational() {
         return;
     }
@@ -134,7 +134,7 @@ pub fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) 
 }
 
 /// The peer of an upgraded connection: pingora's native path, one attempt.
-pub fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>, Failure> {
+pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>, Failure> {
     let route = ctx.route.clone().ok_or(Failure::NoBackend)?;
     let now = clock::now();
     let member = route.pool.pick(&[], now, &mut fastrand::Rng::new())?;
@@ -143,7 +143,7 @@ pub fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>, Failur
 }
 
 /// Notes that the connection for an upgrade could not be made.
-pub fn upgrade_failed(ctx: &mut Ctx, failure: Failure) {
+pub(super) fn upgrade_failed(ctx: &mut Ctx, failure: Failure) {
     let Some(route) = ctx.route.clone() else { return };
     if let Some(mut attempt) = ctx.upgraded.take() {
         let now = clock::now();
