@@ -8,3 +8,10 @@ pub struct Params {
     /// Variants kept per key.
     pub max_variants: usize,
 }
+
+impl Default for Params {
+    /// Nothing is normalised unless asked for; sixteen variants are more than honest `Vary` makes.
+    fn default() -> Params {
+        Params { normalise_accept_encoding: false, max_variants: 16 }
+    }
+}
