@@ -154,6 +154,29 @@ fn a_problem_of_a_derived_default_is_never_reported() {
     }
 }
 
+#[test]
+fn deep_nesting_is_a_mistake_and_no_overflow() {
+    for (open, close) in [("[", "]"), ("{ a = ", " }")] {
+        let text = with(&format!("slow_start = {}1{}\n", open.repeat(50_000), close.repeat(50_000)));
+        assert!(report(&text).starts_with("edge.toml:4:"));
+        assert!(report(&with(&format!("slow_start = {}\n", open.repeat(50_000)))).starts_with("edge.toml:4:"));
+    }
+    let dotted = vec!["a"; 50_000].join(".");
+    assert!(report(&with(&format!("{dotted} = 1\n"))).starts_with("edge.toml:4:"));
+    assert!(report(&with(&format!("[{dotted}]\n"))).starts_with("edge.toml:4:"));
+}
+
+#[test]
+fn a_quoted_key_cannot_break_the_line() {
+    assert_eq!(
+        report(&with("\"a\\nb\" = 1\n")).lines().next(),
+        Some(
+            "edge.toml:4:1: pool.a\\nb: unknown key, expected one of `name`, `backends`, `health`, `ejection`, \
+             `slow_start`, `keepalive`, `tls`, `timeouts`, `tail`"
+        )
+    );
+}
+
 /// Bits of a configuration, right and wrong, to be put together.
 fn fragment() -> impl Strategy<Value = String> {
     let key = prop::sample::select(KEYS.to_vec());

@@ -185,6 +185,51 @@ fn off_switches_admin_and_access_log_off() {
     assert_eq!((config.access_log.format, config.access_log.sample), (Some(LogFormat::Json), Ratio::percent(1)));
 }
 
+/// The contract, as the design has it.
+const CONTRACT: &str = r#"
+[server]
+listen  = ["0.0.0.0:8080"]
+admin   = "127.0.0.1:9090"
+threads = 2
+trusted_proxies = ["10.0.0.0/8"]
+
+[cache]
+memory     = "1GiB"
+max_object = "64MiB"
+
+[[pool]]
+name     = "web"
+backends = ["127.0.0.1:8001", "127.0.0.1:8002"]
+health   = { path = "/healthz", interval = "2s", timeout = "500ms", expect = "200" }
+
+[pool.tail]
+hedge  = { quantile = "auto", budget = "5%", min_delay = "2ms", max_delay = "1s" }
+retry  = { attempts = 2, budget = "20%" }
+limit  = "adaptive"
+
+[[route]]
+match = { host = "shop.example", path = "/static/**" }
+pool  = "web"
+priority = "default"
+priority_header = "X-Priority"
+timeout  = "5s"
+[route.cache]
+ttl   = { default = "0s", 200 = "10m", 404 = "30s" }
+stale = { while_revalidate = "30s", if_error = "10m", if_slow = "p95" }
+key   = { query = { drop = ["utm_*", "gclid"], sort = true } }
+vary  = { accept_encoding = "normalise", max_variants = 16 }
+"#;
+
+#[test]
+fn the_contract_of_the_design_can_be_used() {
+    let loaded = config::parse_str("t.toml", CONTRACT).unwrap();
+    let keys: Vec<_> = loaded.warnings.iter().map(|p| p.key.as_str()).collect();
+    let reserved =
+        ["pool.tail.hedge", "pool.tail.limit", "route.priority", "route.priority_header", "route.cache.stale.if_slow"];
+    assert_eq!(keys, reserved);
+    assert_eq!(loaded.config.routes[0].name, "shop.example/static/**");
+}
+
 #[test]
 fn what_is_shown_is_the_same_configuration_written_back() {
     for text in [FULL, POOL, config::DEFAULT] {
