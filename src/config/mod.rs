@@ -1,5 +1,9 @@
-//! What is true: the checked configuration. It cannot hold a bad value, and it is never built by hand outside
-//! `check.rs` and tests. What was written is in `file.rs`.
+//! What is true: the checked configuration. It cannot hold a bad value, and it is never built by hand outside this
+//! module and tests.
+//!
+//! On the way here: `load.rs` finds the files, `recover.rs` saves what can be read of them, `read.rs` and `value.rs` type
+//! it, one file per section gives it its meaning (`server.rs`, `output.rs`, `pool.rs`, `route.rs` and theirs), `check.rs`
+//! does what spans sections. All of them report and go on; what they report is an [`Problem`].
 
 mod backend;
 mod check;

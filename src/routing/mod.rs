@@ -2,7 +2,7 @@
 //!
 //! Order-dependent tables fail silently: a broad route moved up in its file, or into a file that sorts earlier, takes
 //! traffic from a narrow one, and nothing says so. Here the order is a property of the patterns ([`Table`] states it),
-//! and a route that can never be reached is an error ([`unreachable`]).
+//! and a route that can never be reached is an error ([`unreachable()`]).
 
 mod host;
 mod path;
