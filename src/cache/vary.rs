@@ -24,6 +24,13 @@ pub struct Params {
     pub max_variants: usize,
 }
 
+impl Default for Params {
+    /// Nothing is normalised unless asked for; sixteen variants are more than honest `Vary` makes.
+    fn default() -> Params {
+        Params { normalise_accept_encoding: false, max_variants: 16 }
+    }
+}
+
 impl Params {
     /// The value of `Accept-Encoding` to select by and to send upstream in place of the client's, or `None` to leave
     /// it as it is: normalising is off, the field is absent (which means any coding, so it is not the same as empty),

@@ -1,5 +1,30 @@
-//! What is true: the checked configuration. It cannot hold a bad value, and it is never built by hand outside
-//! `check.rs` and tests. What was written is in `file.rs`.
+//! What is true: the checked configuration. It cannot hold a bad value, and it is never built by hand outside this
+//! module and tests.
+//!
+//! On the way here: `load.rs` finds the files, `recover.rs` saves what can be read of them, `read.rs` and `value.rs` type
+//! it, one file per section gives it its meaning (`server.rs`, `output.rs`, `pool.rs`, `route.rs` and theirs), `check.rs`
+//! does what spans sections. All of them report and go on; what they report is an [`Problem`].
+
+mod backend;
+mod check;
+pub mod defaults;
+mod diff;
+mod error;
+mod file;
+mod health;
+mod keys;
+mod load;
+mod output;
+mod policy;
+mod pool;
+mod read;
+mod recover;
+mod reserved;
+mod route;
+mod server;
+mod show;
+mod units;
+mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +36,11 @@ use ipnet::IpNet;
 use crate::routing::{HostPattern, PathPattern};
 use crate::units::{Ratio, Weight};
 use crate::{cache, tail};
+
+pub use diff::{Change, Diff, Kind};
+pub use error::{Problem, Severity};
+pub use keys::KEYS;
+pub use load::{DEFAULT, Loaded, load, parse_str};
 
 /// The whole configuration of one edge.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,8 +168,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// Upstream clocks.
     pub timeouts: UpstreamTimeouts,
-    /// Idle connections kept open per edge, all backends of the pool together.
-    pub keepalive: Keepalive,
+    /// Whether connections to backends are kept and used again.
+    pub keepalive: bool,
     /// TLS to the backends, if any.
     pub tls: Option<Tls>,
     /// `[pool.tail] retry`
@@ -191,13 +221,6 @@ pub struct UpstreamTimeouts {
     pub total: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
-}
-
-/// `keepalive = { … }`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Whether connections to backends are reused.
-    pub enabled: bool,
 }
 
 /// `tls = { … }`: how backends are verified.
@@ -256,4 +279,20 @@ pub struct RouteCache {
     pub vary: cache::vary::Params,
     /// How long a request waits for another's fetch of the same key before it fetches for itself.
     pub collapse_wait: Duration,
+}
+
+/// What a name of a pool, profile or cache is.
+const NAME: &str = "a name of letters, digits, `-`, `_` and `.`, at most 64 long";
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn name(value: &value::Value<'_>) -> Option<String> {
+    let text = value.text(NAME)?;
+    if !is_name(text) {
+        value.expected(NAME);
+        return None;
+    }
+    Some(text.to_owned())
 }

@@ -10,3 +10,10 @@ pub struct Params {
     /// Extra attempts per second allowed however few requests come.
     pub min_per_second: f64,
 }
+
+impl Default for Params {
+    /// A fifth more load at worst, and one a second on a quiet site.
+    fn default() -> Params {
+        Params { ratio: Ratio::percent(20), min_per_second: 1.0 }
+    }
+}

@@ -12,3 +12,10 @@ pub struct Params {
     /// The longest ejection.
     pub max_time: Duration,
 }
+
+impl Default for Params {
+    /// Five failures in a row are no accident; ten seconds outlast a restart; five minutes bound the growth.
+    fn default() -> Params {
+        Params { consecutive: 5, time: Duration::from_secs(10), max_time: Duration::from_secs(300) }
+    }
+}

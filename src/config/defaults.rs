@@ -1,0 +1,80 @@
+//! Values of keys that are not written, where configuration owns them. Policy owns the rest (`Params::default()`).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::units::Ratio;
+
+/// `server.listen`
+pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+/// `server.admin`: loopback, since whoever reaches it can read the configuration and reload it.
+pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+/// `server.grace_period`: what container platforms allow before they kill, halved.
+pub const GRACE_PERIOD: Duration = Duration::from_secs(10);
+
+/// `server.limits.head_size`
+pub const HEAD_SIZE: u64 = 16 << 10;
+/// `server.limits.headers`
+pub const HEADERS: u64 = 100;
+/// `server.limits.uri_length`
+pub const URI_LENGTH: u64 = 8 << 10;
+/// `server.limits.connections`
+pub const CONNECTIONS: u64 = 10_000;
+/// `server.limits.requests_per_connection`
+pub const REQUESTS_PER_CONNECTION: u64 = 1_000;
+
+/// `server.timeouts.head`
+pub const CLIENT_HEAD: Duration = Duration::from_secs(10);
+/// `server.timeouts.idle`
+pub const CLIENT_IDLE: Duration = Duration::from_secs(60);
+/// `server.timeouts.body`
+pub const CLIENT_BODY: Duration = Duration::from_secs(30);
+/// `server.timeouts.write`
+pub const CLIENT_WRITE: Duration = Duration::from_secs(30);
+
+/// `cache.name`
+pub const CACHE_NAME: &str = "hedgerow";
+/// `cache.memory`
+pub const CACHE_MEMORY: u64 = 1 << 30;
+/// `cache.max_object`
+pub const MAX_OBJECT: u64 = 64 << 20;
+
+/// `log.level`
+pub const LOG_LEVEL: log::LevelFilter = log::LevelFilter::Info;
+/// `access_log.sample`
+pub const SAMPLE: Ratio = Ratio::ONE;
+
+/// `pool.health.interval`
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+/// `pool.health.timeout`
+pub const HEALTH_TIMEOUT: Duration = Duration::from_millis(500);
+/// `pool.health.expect`: a redirect to a login page still shows a live application.
+pub const HEALTH_EXPECT: (u16, u16) = (200, 399);
+/// `pool.health.rise`
+pub const HEALTH_RISE: u64 = 2;
+/// `pool.health.fall`
+pub const HEALTH_FALL: u64 = 3;
+/// `pool.slow_start`
+pub const SLOW_START: Duration = Duration::from_secs(10);
+
+/// `pool.timeouts.connect`
+pub const CONNECT: Duration = Duration::from_secs(2);
+/// `pool.timeouts.first_byte`
+pub const FIRST_BYTE: Duration = Duration::from_secs(30);
+/// `pool.timeouts.between_bytes`
+pub const BETWEEN_BYTES: Duration = Duration::from_secs(30);
+/// `pool.timeouts.write`
+pub const UPSTREAM_WRITE: Duration = Duration::from_secs(30);
+/// `pool.timeouts.idle`
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+/// `pool.tail.retry.attempts`
+pub const RETRY_ATTEMPTS: u64 = 2;
+/// `pool.tail.retry.min_per_second`: enough for a quiet site, whose share of requests is less than one retry.
+pub const RETRY_MIN_PER_SECOND: f64 = 3.0;
+
+/// `route.timeout`
+pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
+/// `route.max_body`
+pub const MAX_BODY: u64 = 100 << 20;
+/// `route.cache.collapse.wait`
+pub const COLLAPSE_WAIT: Duration = Duration::from_secs(5);

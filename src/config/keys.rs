@@ -1,0 +1,154 @@
+//! Every key of the configuration, once: what the reader knows, what the documentation must describe, and where a
+//! misspelt key finds its neighbours.
+
+/// Every key, dotted, without the brackets of lists: `pool.health.interval` is `interval` in `[[pool]] health = { … }`.
+///
+/// The keys of `[profile.NAME]` are those of `route` that are policy. A test holds this list equal to docs/configuration.md.
+pub const KEYS: &[&str] = &[
+    "server.listen",
+    "server.admin",
+    "server.threads",
+    "server.trusted_proxies",
+    "server.grace_period",
+    "server.limits.head_size",
+    "server.limits.headers",
+    "server.limits.uri_length",
+    "server.limits.connections",
+    "server.limits.requests_per_connection",
+    "server.timeouts.head",
+    "server.timeouts.idle",
+    "server.timeouts.body",
+    "server.timeouts.write",
+    "cache.name",
+    "cache.memory",
+    "cache.max_object",
+    "log.level",
+    "access_log.format",
+    "access_log.output",
+    "access_log.sample",
+    "pool.name",
+    "pool.backends",
+    "pool.backends.address",
+    "pool.backends.weight",
+    "pool.health.path",
+    "pool.health.host",
+    "pool.health.interval",
+    "pool.health.timeout",
+    "pool.health.expect",
+    "pool.health.rise",
+    "pool.health.fall",
+    "pool.ejection.consecutive",
+    "pool.ejection.time",
+    "pool.ejection.max_time",
+    "pool.slow_start",
+    "pool.keepalive",
+    "pool.tls.server_name",
+    "pool.tls.verify",
+    "pool.tls.ca",
+    "pool.timeouts.connect",
+    "pool.timeouts.first_byte",
+    "pool.timeouts.between_bytes",
+    "pool.timeouts.write",
+    "pool.timeouts.idle",
+    "pool.tail.retry.attempts",
+    "pool.tail.retry.budget",
+    "pool.tail.retry.min_per_second",
+    "pool.tail.retry.backoff",
+    "pool.tail.retry.max_backoff",
+    "pool.tail.hedge.quantile",
+    "pool.tail.hedge.budget",
+    "pool.tail.hedge.min_delay",
+    "pool.tail.hedge.max_delay",
+    "pool.tail.limit",
+    "route.name",
+    "route.match.host",
+    "route.match.path",
+    "route.pool",
+    "route.profile",
+    "route.timeout",
+    "route.max_body",
+    "route.priority",
+    "route.priority_header",
+    "route.cache.enabled",
+    "route.cache.ttl",
+    "route.cache.ttl.default",
+    "route.cache.stale.while_revalidate",
+    "route.cache.stale.if_error",
+    "route.cache.stale.if_slow",
+    "route.cache.key.query.drop",
+    "route.cache.key.query.sort",
+    "route.cache.vary.accept_encoding",
+    "route.cache.vary.max_variants",
+    "route.cache.set_cookie",
+    "route.cache.collapse.wait",
+    "profile",
+];
+
+/// The names directly below `parent` (empty for the top), each once.
+pub(super) fn children(parent: &str) -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for key in KEYS {
+        let below = if parent.is_empty() {
+            Some(*key)
+        } else {
+            key.strip_prefix(parent).and_then(|rest| rest.strip_prefix('.'))
+        };
+        if let Some(name) = below.and_then(|rest| rest.split('.').next())
+            && !names.contains(&name)
+        {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The candidate nearest to what was written, if one is near enough to be meant.
+pub(super) fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    // A third of the word may be wrong: `lisen` finds `listen`, `ttl` does not find `tls`.
+    let allowed = (written.chars().count() / 3).max(1);
+    // Case is the commonest slip, and no distance at all.
+    let written = written.to_ascii_lowercase();
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&written, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= allowed && *distance < candidate.chars().count())
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// A key with this last name elsewhere below the same top-level name: a key written one table too high or too low.
+pub(super) fn elsewhere(parent: &str, name: &str) -> Option<&'static str> {
+    let top = parent.split('.').next().unwrap_or("");
+    KEYS.iter().copied().find(|key| key.split('.').next() == Some(top) && key.rsplit('.').next() == Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_stands_twice() {
+        let mut sorted = KEYS.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), KEYS.len());
+    }
+
+    #[test]
+    fn children_are_the_next_names_only() {
+        assert_eq!(children("pool.tls"), ["server_name", "verify", "ca"]);
+        assert_eq!(children(""), ["server", "cache", "log", "access_log", "pool", "route", "profile"]);
+        assert_eq!(children("pool.backends"), ["address", "weight"]);
+    }
+
+    #[test]
+    fn only_a_near_word_is_suggested() {
+        assert_eq!(nearest("lisen", children("server")), Some("listen"));
+        assert_eq!(nearest("treads", children("server")), Some("threads"));
+        assert_eq!(nearest("tsl", children("pool")), Some("tls"));
+        assert_eq!(nearest("colour", children("server")), None);
+        assert_eq!(nearest("x", ["a"]), None);
+        assert_eq!(elsewhere("route", "ttl"), Some("route.cache.ttl"));
+        assert_eq!(elsewhere("route", "weight"), None);
+    }
+}

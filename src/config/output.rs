@@ -1,0 +1,79 @@
+//! `[cache]`, `[log]` and `[access_log]`: the store all routes share, and what is written where.
+
+use std::path::PathBuf;
+
+use log::LevelFilter;
+
+use super::read::Section;
+use super::value::Value;
+use super::{AccessLog, Cache, Log, LogFormat, LogOutput, defaults};
+
+/// Reads `[cache]`.
+pub(super) fn cache(mut section: Section<'_>) -> Cache {
+    let name = section.optional("name").and_then(|value| cache_name(&value));
+    let memory = section.size("memory", 64 << 10..=1 << 50, defaults::CACHE_MEMORY);
+    let max_object = section.size("max_object", 1..=4095 << 20, defaults::MAX_OBJECT.min(memory / 2));
+    if max_object > memory {
+        section.spot_of("max_object").error("is larger than memory, so that it could never be stored");
+    } else if max_object > memory / 2 {
+        section.spot_of("max_object").warning("is larger than half of memory, the largest that is stored");
+    }
+    section.finish();
+    Cache { name: name.unwrap_or_else(|| defaults::CACHE_NAME.to_owned()), memory, max_object }
+}
+
+/// A name that is a token of `Via` (RFC 9110 §7.6.3) and of `Cache-Status` (RFC 9211 §2) at once.
+fn cache_name(value: &Value<'_>) -> Option<String> {
+    let expected = "a name of letters, digits, `-`, `_` and `.` that starts with a letter, at most 64 long";
+    let name = value.text(expected)?;
+    let is_fine = name.starts_with(|c: char| c.is_ascii_alphabetic()) && super::is_name(name);
+    if !is_fine {
+        value.expected(expected);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// Reads `[log]`.
+pub(super) fn log(mut section: Section<'_>) -> Log {
+    const LEVELS: [(&str, LevelFilter); 6] = [
+        ("off", LevelFilter::Off),
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+        ("trace", LevelFilter::Trace),
+    ];
+    let level = section.optional("level").and_then(|value| value.word(&LEVELS));
+    section.finish();
+    Log { level: level.unwrap_or(defaults::LOG_LEVEL) }
+}
+
+/// Reads `[access_log]`.
+pub(super) fn access_log(mut section: Section<'_>) -> AccessLog {
+    const FORMATS: [(&str, Option<LogFormat>); 3] =
+        [("json", Some(LogFormat::Json)), ("logfmt", Some(LogFormat::Logfmt)), ("off", None)];
+    let format = section.optional("format").and_then(|value| value.word(&FORMATS));
+    let output = section.optional("output").and_then(|value| output(&value));
+    let sample = section.optional("sample").and_then(|value| value.ratio());
+    section.finish();
+    AccessLog {
+        format: format.unwrap_or(Some(LogFormat::Json)),
+        output: output.unwrap_or(LogOutput::Stdout),
+        sample: sample.unwrap_or(defaults::SAMPLE),
+    }
+}
+
+fn output(value: &Value<'_>) -> Option<LogOutput> {
+    let expected = "\"stdout\" or the path of a file";
+    match value.text(expected)? {
+        "stdout" => Some(LogOutput::Stdout),
+        // `stderr` or `std-out` would otherwise become a file of that name.
+        word if !word.contains(['/', '.']) => {
+            let hint = format!("did you mean \"stdout\"? For a file write \"./{word}\"");
+            value.spot.error_with(format_args!("expected {expected}, found {}", value.found()), hint);
+            None
+        }
+        path => Some(LogOutput::File(value.spot.source.directory.join(PathBuf::from(path)))),
+    }
+}

@@ -1,0 +1,177 @@
+//! The effective configuration as JSON, under the keys and in the units its user writes.
+//!
+//! What is shown is what holds, profiles applied and defaults filled in; written back as TOML it is the same
+//! configuration, which a test keeps true.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::backend::show_address;
+use super::units::{show_duration, show_ratio, show_size};
+use super::{Config, HealthCheck, LogFormat, LogOutput, Pool, Route, RouteCache, Server, Tls};
+use crate::cache::freshness::Ttl;
+
+impl Config {
+    /// The effective configuration. No key of it is secret.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "server": server(&self.server),
+            "cache": {
+                "name": self.cache.name,
+                "memory": show_size(self.cache.memory),
+                "max_object": show_size(self.cache.max_object),
+            },
+            "log": { "level": self.log.level.as_str().to_ascii_lowercase() },
+            "access_log": {
+                "format": match self.access_log.format {
+                    Some(LogFormat::Json) => "json",
+                    Some(LogFormat::Logfmt) => "logfmt",
+                    None => "off",
+                },
+                "output": match &self.access_log.output {
+                    LogOutput::Stdout => "stdout".into(),
+                    LogOutput::File(path) => file(path),
+                },
+                "sample": show_ratio(self.access_log.sample),
+            },
+            "pool": self.pools.iter().map(|p| pool(p)).collect::<Vec<_>>(),
+            "route": self.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn time(duration: Duration) -> Value {
+    Value::String(show_duration(duration))
+}
+
+/// A path as it could be written: one without a slash or dot would not be taken for one.
+fn file(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn server(server: &Server) -> Value {
+    let (limits, timeouts) = (&server.limits, &server.timeouts);
+    json!({
+        "listen": server.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "admin": server.admin.map_or("off".to_owned(), |address| address.to_string()),
+        "threads": server.threads,
+        "trusted_proxies": server.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "grace_period": time(server.grace_period),
+        "limits": {
+            "head_size": show_size(limits.head_size as u64),
+            "headers": limits.headers,
+            "uri_length": show_size(limits.uri_length as u64),
+            "connections": limits.connections,
+            "requests_per_connection": limits.requests_per_connection,
+        },
+        "timeouts": {
+            "head": time(timeouts.head),
+            "idle": time(timeouts.idle),
+            "body": time(timeouts.body),
+            "write": time(timeouts.write),
+        },
+    })
+}
+
+fn pool(pool: &Pool) -> Value {
+    let (timeouts, retry) = (&pool.timeouts, &pool.retry);
+    let backend = |b: &super::Backend| json!({ "address": show_address(&b.host, b.port), "weight": b.weight.get() });
+    let mut shown = json!({
+        "name": pool.name,
+        "backends": pool.backends.iter().map(backend).collect::<Vec<_>>(),
+        "ejection": {
+            "consecutive": pool.ejection.consecutive,
+            "time": time(pool.ejection.time),
+            "max_time": time(pool.ejection.max_time),
+        },
+        "slow_start": time(pool.slow_start),
+        "keepalive": pool.keepalive,
+        "timeouts": {
+            "connect": time(timeouts.connect),
+            "first_byte": time(timeouts.first_byte),
+            "between_bytes": time(timeouts.between_bytes),
+            "write": time(timeouts.write),
+            "idle": time(timeouts.idle),
+        },
+        "tail": { "retry": {
+            "attempts": retry.attempts,
+            "budget": show_ratio(retry.budget.ratio),
+            "min_per_second": retry.budget.min_per_second,
+            "backoff": time(retry.backoff.base),
+            "max_backoff": time(retry.backoff.max),
+        } },
+    });
+    if let Some(check) = &pool.health {
+        shown["health"] = health(check);
+    }
+    if let Some(config) = &pool.tls {
+        shown["tls"] = tls(config);
+    }
+    shown
+}
+
+fn health(check: &HealthCheck) -> Value {
+    let range = |(low, high): &(u16, u16)| if low == high { low.to_string() } else { format!("{low}-{high}") };
+    let mut shown = json!({
+        "path": check.path,
+        "interval": time(check.interval),
+        "timeout": time(check.timeout),
+        "expect": check.expect.iter().map(range).collect::<Vec<_>>(),
+        "rise": check.rise,
+        "fall": check.fall,
+    });
+    if let Some(host) = &check.host {
+        shown["host"] = json!(host);
+    }
+    shown
+}
+
+fn tls(tls: &Tls) -> Value {
+    let mut shown = json!({ "verify": tls.verify });
+    if let Some(name) = &tls.server_name {
+        shown["server_name"] = json!(name);
+    }
+    if let Some(ca) = &tls.ca {
+        shown["ca"] = json!(file(ca));
+    }
+    shown
+}
+
+fn route(route: &Route) -> Value {
+    json!({
+        "name": route.name,
+        "match": { "host": route.host.to_string(), "path": route.path.to_string() },
+        "pool": route.pool,
+        "timeout": time(route.timeout),
+        "max_body": show_size(route.max_body),
+        "cache": cache(&route.cache),
+    })
+}
+
+fn cache(cache: &RouteCache) -> Value {
+    json!({
+        "enabled": cache.enabled,
+        "ttl": ttl(&cache.freshness.ttl),
+        "stale": {
+            "while_revalidate": time(cache.freshness.while_revalidate),
+            "if_error": time(cache.freshness.if_error),
+        },
+        "key": { "query": { "drop": cache.key.drop, "sort": cache.key.sort } },
+        "vary": {
+            "accept_encoding": if cache.vary.normalise_accept_encoding { "normalise" } else { "as-is" },
+            "max_variants": cache.vary.max_variants,
+        },
+        "set_cookie": if cache.storable.set_cookie { "strip" } else { "pass" },
+        "collapse": { "wait": time(cache.collapse_wait) },
+    })
+}
+
+fn ttl(ttl: &Ttl) -> Value {
+    let mut shown = Map::new();
+    shown.insert("default".into(), time(ttl.default));
+    shown.extend(ttl.class.iter().map(|(class, t)| (format!("{class}xx"), time(*t))));
+    shown.extend(ttl.status.iter().map(|(status, t)| (status.to_string(), time(*t))));
+    Value::Object(shown)
+}

@@ -1,0 +1,142 @@
+//! Durations, sizes and shares: as they are written, and back.
+//!
+//! A bare number is refused everywhere. `timeout = 30` is seconds to one reader and milliseconds to the next, and both
+//! find out in production.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use crate::units::Ratio;
+
+/// Reads `"1m 30s"`; the error says what is wrong.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if is_bare(text) {
+        return Err("has no unit".into());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// Reads `"64MiB"` (powers of 1024) or `"64MB"` (powers of 1000); the error says what is wrong.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    if is_bare(text) {
+        return Err("has no unit".into());
+    }
+    match text.trim().parse::<ByteSize>() {
+        Ok(size) => Ok(size.as_u64()),
+        Err(_) => Err("is not a size".into()),
+    }
+}
+
+/// Reads `"20%"`; `None` for anything else.
+pub(super) fn percent(text: &str) -> Option<Ratio> {
+    let number = text.trim().strip_suffix('%')?.trim_end();
+    if !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return None;
+    }
+    Ratio::new(number.parse::<f64>().ok()? / 100.0)
+}
+
+fn is_bare(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+/// The duration as a user would write it.
+pub(super) fn show_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+/// The size as a user would write it: in the largest unit that holds it exactly.
+pub(super) fn show_size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 8] = [
+        (1 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+        (1 << 10, "KiB"),
+        (1_000, "kB"),
+    ];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// The share as a user would write it, without the noise of binary fractions.
+pub(super) fn show_ratio(ratio: Ratio) -> String {
+    let text = format!("{:.6}", ratio.get() * 100.0);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_bare_number_is_refused() {
+        for text in ["10", " 10 ", "0", "1.5", ""] {
+            assert!(duration(text).is_err(), "{text:?}");
+            assert!(size(text).is_err(), "{text:?}");
+            assert!(percent(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn units_are_read() {
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("1.5 GiB"), Ok(3 << 29));
+        assert_eq!(size("50MB"), Ok(50_000_000));
+        assert_eq!(size("0B"), Ok(0));
+        assert_eq!(percent("20%"), Ratio::new(0.2));
+        assert_eq!(percent("0.5 %"), Ratio::new(0.005));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["10 apples", "s", "-1s", "1e3s", "NaN s", "∞"] {
+            assert!(duration(text).is_err(), "{text:?}");
+        }
+        for text in ["10 apples", "GiB", "-1MiB", "1e3B", "nanB", "."] {
+            assert!(size(text).is_err(), "{text:?}");
+        }
+        for text in ["101%", "-1%", "nan%", "inf%", "%", "1e1%"] {
+            assert!(percent(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_shown_as_a_user_writes_them() {
+        assert_eq!(show_size(1 << 30), "1GiB");
+        assert_eq!(show_size(50_000_000), "50MB");
+        assert_eq!(show_size(16 << 10), "16KiB");
+        assert_eq!(show_size(1234), "1234B");
+        assert_eq!(show_size(0), "0B");
+        assert_eq!(show_duration(Duration::from_millis(90_500)), "1m 30s 500ms");
+        assert_eq!(show_duration(Duration::ZERO), "0s");
+        assert_eq!(show_ratio(Ratio::percent(7)), "7%");
+        assert_eq!(show_ratio(Ratio::ONE), "100%");
+        assert_eq!(show_ratio(Ratio::ZERO), "0%");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(nanos in any::<u64>(), bytes in any::<u64>(), per_mille in 0u16..=1000) {
+            prop_assert_eq!(duration(&show_duration(Duration::from_nanos(nanos))), Ok(Duration::from_nanos(nanos)));
+            prop_assert_eq!(size(&show_size(bytes)), Ok(bytes));
+            let ratio = percent(&format!("{}%", f64::from(per_mille) / 10.0)).unwrap();
+            prop_assert_eq!(show_ratio(percent(&show_ratio(ratio)).unwrap()), show_ratio(ratio));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,12}|[0-9.]{0,40}[a-zA-Zµ%]{0,3}") {
+            let _ = (duration(&text), size(&text), percent(&text));
+        }
+    }
+}

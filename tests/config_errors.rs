@@ -1,0 +1,255 @@
+//! Every mistake in one run, with its place and what to write instead.
+
+use hedgerow::config::{self, KEYS, Severity};
+use proptest::prelude::*;
+
+/// Every problem of a text, one line (and hint) each.
+fn report(text: &str) -> String {
+    let problems = match config::parse_str("edge.toml", text) {
+        Ok(loaded) => loaded.warnings,
+        Err(problems) => problems,
+    };
+    problems.iter().map(|p| format!("{p}\n")).collect()
+}
+
+/// A text that is fine but for what a test adds.
+fn with(text: &str) -> String {
+    format!("[[pool]]\nname = \"web\"\nbackends = [\"127.0.0.1:8001\"]\n{text}")
+}
+
+#[test]
+fn every_mistake_of_a_file_is_reported_in_one_run() {
+    assert_eq!(report(include_str!("config/mistakes.toml")), include_str!("config/mistakes.txt"));
+}
+
+#[test]
+fn text_that_is_no_toml_does_not_hide_the_mistakes_after_it() {
+    assert_eq!(report(include_str!("config/syntax.toml")), include_str!("config/syntax.txt"));
+}
+
+#[test]
+fn the_golden_report_has_more_than_twenty_errors_on_their_own_lines() {
+    let problems = config::parse_str("edge.toml", include_str!("config/mistakes.toml")).unwrap_err();
+    let mut lines: Vec<_> = problems.iter().filter(|p| p.severity == Severity::Error).map(|p| p.line).collect();
+    lines.dedup();
+    assert!(lines.len() > 20, "{}", lines.len());
+}
+
+#[test]
+fn an_empty_file_wants_a_pool() {
+    let expected = "edge.toml:1:1: no pool, expected at least one `[[pool]]`\n  hint: write `[[pool]]`, `name = \"web\"`, \
+                    `backends = [\"127.0.0.1:8000\"]`\n";
+    assert_eq!(report(""), expected);
+    assert_eq!(report("# nothing\n"), expected);
+}
+
+#[test]
+fn one_bracket_too_few_is_told() {
+    assert_eq!(
+        report("[pool]\nname = \"web\"\nbackends = [\"h:1\"]\n"),
+        "edge.toml:1:2: pool: expected a list of tables, found a table\n  hint: write `[[pool]]`, with two brackets\n"
+    );
+}
+
+#[test]
+fn two_pools_without_a_route_want_one() {
+    assert_eq!(
+        report(&with("[[pool]]\nname = \"api\"\nbackends = [\"h:1\"]\n")),
+        "edge.toml:1:1: no route, expected at least one `[[route]]` where there is more than one pool\n  \
+         hint: write `[[route]]` and `pool = \"api\"`\n"
+    );
+}
+
+#[test]
+fn unused_pools_and_profiles_are_doubtful_but_no_error() {
+    let text = with("[[pool]]\nname = \"api\"\nbackends = [\"h:1\"]\n[[route]]\npool = \"web\"\n[profile.slow]\n");
+    assert_eq!(
+        report(&text),
+        "edge.toml:5:8: warning: pool.name: no route uses pool `api`\n\
+         edge.toml:9:10: warning: profile.slow: no route uses profile `slow`\n"
+    );
+    assert!(config::parse_str("edge.toml", &text).is_ok());
+}
+
+#[test]
+fn a_route_that_other_routes_leave_nothing_of_is_an_error() {
+    let routes =
+        "[[route]]\nmatch.path = \"/a/**\"\n[[route]]\nmatch.path = \"/a/*\"\n[[route]]\nmatch.path = \"/a/*/**\"\n";
+    assert_eq!(
+        report(&with(routes)),
+        "edge.toml:5:1: route.match: is never reached: other routes match every path, the deepest by the one at \
+         edge.toml:8\n"
+    );
+}
+
+#[test]
+fn route_names_are_told_apart_even_when_made_from_the_match() {
+    let routes = "[[route]]\nname = \"/a\"\n[[route]]\nmatch.path = \"/a\"\n";
+    assert!(report(&with(routes)).starts_with("edge.toml:7:1: route.match: route name `/a` is already taken"));
+}
+
+#[test]
+fn sockets_that_cannot_stand_side_by_side_are_refused() {
+    for (listen, admin, expected) in [
+        ("\"0.0.0.0:9090\"", "127.0.0.1:9090", "1:47: server.admin: `127.0.0.1:9090` is the admin address"),
+        (
+            "\"127.0.0.1:1\", \"127.0.0.1:1\"",
+            "off",
+            "1:37: server.listen: `127.0.0.1:1` and `127.0.0.1:1` are the same",
+        ),
+        ("\"127.0.0.1:0\", \"127.0.0.1:0\"", "127.0.0.1:0", ""),
+        ("\"127.0.0.1:1\", \"127.0.0.2:1\"", "[::1]:1", ""),
+    ] {
+        let report = report(&format!("server = {{ listen = [{listen}], admin = \"{admin}\" }}\n{}", with("")));
+        let found = report.strip_prefix("edge.toml:").unwrap_or("");
+        assert!(found.starts_with(expected) && found.is_empty() == expected.is_empty(), "{report}");
+    }
+}
+
+#[test]
+fn addresses_are_corrected_where_the_meaning_is_plain() {
+    for (listen, instead) in [
+        (":8080", "0.0.0.0:8080"),
+        ("8080", "0.0.0.0:8080"),
+        ("*:8080", "0.0.0.0:8080"),
+        ("localhost:81", "127.0.0.1:81"),
+        ("10.0.0.1", "10.0.0.1:8080"),
+        ("::1", "[::1]:8080"),
+    ] {
+        let report = report(&with(&format!("[server]\nlisten = [\"{listen}\"]\n")));
+        assert!(report.ends_with(&format!("hint: write \"{instead}\"\n")), "{report}");
+    }
+}
+
+#[test]
+fn keys_of_the_contract_without_effect_are_checked_and_told() {
+    let text = with(
+        "[pool.tail]\nhedge = { quantile = 0.99, budget = \"5%\", min_delay = \"2ms\", max_delay = \"1s\" }\n\
+         limit = \"adaptive\"\n[[route]]\npriority = \"critical\"\npriority_header = \"X-Priority\"\n\
+         [route.cache]\nstale = { if_slow = \"p95\" }\n",
+    );
+    assert_eq!(
+        report(&text),
+        "edge.toml:5:1: warning: pool.tail.hedge: accepted, but this version does not act on it\n\
+         edge.toml:6:9: warning: pool.tail.limit: accepted, but this version does not act on it\n\
+         edge.toml:8:12: warning: route.priority: accepted, but this version does not act on it\n\
+         edge.toml:9:19: warning: route.priority_header: accepted, but this version does not act on it\n\
+         edge.toml:11:21: warning: route.cache.stale.if_slow: accepted, but this version does not act on it\n"
+    );
+    assert!(config::parse_str("edge.toml", &text).is_ok());
+    let bad = text.replace("adaptive", "tight").replace("p95", "p101").replace("\"X-Priority\"", "\"X Y\"");
+    assert_eq!(config::parse_str("edge.toml", &bad).unwrap_err().len(), 5 + 3);
+}
+
+#[test]
+fn a_problem_of_a_derived_default_is_never_reported() {
+    for text in [
+        "[cache]\nmemory = \"1MiB\"\n",
+        "[server.limits]\nhead_size = \"2KiB\"\n",
+        "[[pool]]\nname = \"b\"\nbackends = [\"h:1\"]\nhealth = { path = \"/\", interval = \"200ms\" }\n\
+         ejection = { time = \"10m\" }\ntail.retry = { backoff = \"1s\" }\n[[route]]\npool = \"web\"\n\
+         [[route]]\nmatch.path = \"/b\"\npool = \"b\"\n",
+    ] {
+        assert_eq!(report(&with(text)), "");
+    }
+}
+
+#[test]
+fn deep_nesting_is_a_mistake_and_no_overflow() {
+    for (open, close) in [("[", "]"), ("{ a = ", " }")] {
+        let text = with(&format!("slow_start = {}1{}\n", open.repeat(50_000), close.repeat(50_000)));
+        assert!(report(&text).starts_with("edge.toml:4:"));
+        assert!(report(&with(&format!("slow_start = {}\n", open.repeat(50_000)))).starts_with("edge.toml:4:"));
+    }
+    let dotted = vec!["a"; 50_000].join(".");
+    assert!(report(&with(&format!("{dotted} = 1\n"))).starts_with("edge.toml:4:"));
+    assert!(report(&with(&format!("[{dotted}]\n"))).starts_with("edge.toml:4:"));
+}
+
+#[test]
+fn a_quoted_key_cannot_break_the_line() {
+    assert_eq!(
+        report(&with("\"a\\nb\" = 1\n")).lines().next(),
+        Some(
+            "edge.toml:4:1: pool.a\\nb: unknown key, expected one of `name`, `backends`, `health`, `ejection`, \
+             `slow_start`, `keepalive`, `tls`, `timeouts`, `tail`"
+        )
+    );
+}
+
+/// Bits of a configuration, right and wrong, to be put together.
+fn fragment() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(KEYS.to_vec());
+    let value = prop::sample::select(vec![
+        "1",
+        "-1",
+        "1.5",
+        "nan",
+        "true",
+        "\"\"",
+        "\"10s\"",
+        "\"1GiB\"",
+        "\"5%\"",
+        "\"a\"",
+        "\"/a/**\"",
+        "\"h:1\"",
+        "[]",
+        "[\"h:1\"]",
+        "[[]]",
+        "{}",
+        "{ a = 1 }",
+        "{ default = \"1s\" }",
+        "1979-05-27",
+        "99999999999999999999",
+        "0xff",
+        "\"",
+        "[",
+        "{",
+        "'''",
+        "\"\\u0000\"",
+        "\"ä\"",
+    ]);
+    let header = prop::sample::select(vec![
+        "[server]",
+        "[server.limits]",
+        "[cache]",
+        "[[pool]]",
+        "[pool]",
+        "[pool.tail]",
+        "[[pool.tail]]",
+        "[[route]]",
+        "[route.cache]",
+        "[profile]",
+        "[profile.a]",
+        "[profile.a.cache]",
+        "[[profile]]",
+        "[",
+        "]",
+        "=",
+    ]);
+    prop_oneof![
+        (key.clone(), value.clone()).prop_map(|(key, value)| format!("{key} = {value}")),
+        (key, value).prop_map(|(key, value)| format!("{} = {value}", key.rsplit('.').next().unwrap_or(key))),
+        header.prop_map(str::to_owned),
+        "\\PC{0,6}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(lines in prop::collection::vec(fragment(), 0..14)) {
+        let text = lines.join("\n");
+        for problem in config::parse_str("edge.toml", &text).err().unwrap_or_default() {
+            prop_assert!(problem.line >= 1 && problem.line <= text.lines().count().max(1) + 1, "{problem}");
+            prop_assert!(problem.column >= 1);
+        }
+    }
+
+    #[test]
+    fn no_damage_to_the_default_panics(at in 0..config::DEFAULT.len(), cut in 0..400usize, insert in "[\\[\\]{}\"'=#\n]{0,3}") {
+        let mut text = config::DEFAULT.as_bytes().to_vec();
+        let end = (at + cut).min(text.len());
+        text.splice(at..end, insert.bytes());
+        let _ = config::parse_str("edge.toml", &String::from_utf8_lossy(&text));
+    }
+}

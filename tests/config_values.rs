@@ -1,0 +1,256 @@
+//! What a text means.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::Duration;
+
+use hedgerow::config::{self, Backend, Config, KEYS, LogFormat};
+use hedgerow::routing::{HostPattern, PathPattern};
+use hedgerow::units::Ratio;
+use serde_json::Value;
+
+fn config(text: &str) -> Config {
+    config::parse_str("t.toml", text).unwrap().config
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const POOL: &str = "[[pool]]\nname = \"web\"\nbackends = [\"127.0.0.1:8001\"]\n";
+
+/// Every key that has an effect, none at its default.
+const FULL: &str = r#"
+[server]
+listen = ["127.0.0.1:81", "[::1]:81"]
+admin = "127.0.0.1:91"
+threads = 3
+trusted_proxies = ["10.0.0.0/8", "::1"]
+grace_period = "1m 30s"
+[server.limits]
+head_size = "8KiB"
+headers = 50
+uri_length = "2000B"
+connections = 7
+requests_per_connection = 8
+[server.timeouts]
+head = "1s"
+idle = "2s"
+body = "3s"
+write = "4s"
+[cache]
+name = "edge"
+memory = "500MB"
+max_object = "1MiB"
+[log]
+level = "debug"
+[access_log]
+format = "logfmt"
+output = "./access.log"
+sample = 0.25
+[[pool]]
+name = "web"
+backends = ["127.0.0.1:8001", { address = "[::1]:8002", weight = 3 }, "App-1.Internal:8003"]
+health = { path = "/healthz?deep", host = "shop.example", interval = "5s", timeout = "1s", expect = [200, "301-302,404"], rise = 1, fall = 5 }
+ejection = { consecutive = 0, time = "1s", max_time = "2s" }
+slow_start = "0s"
+keepalive = false
+tls = { server_name = "Internal.", verify = false, ca = "Cargo.toml" }
+[pool.timeouts]
+connect = "1s"
+first_byte = "2s"
+between_bytes = "3s"
+write = "4s"
+idle = "5s"
+[pool.tail]
+retry = { attempts = 1, budget = "12.5%", min_per_second = 0.5, backoff = "1ms", max_backoff = "9ms" }
+[[route]]
+name = "shop"
+match = { host = "*.Shop.example", path = "/a/*/b" }
+pool = "web"
+profile = "assets"
+timeout = "1s"
+max_body = "0B"
+[route.cache]
+enabled = false
+ttl = { default = "1s", 200 = "10m", 404 = "30s", 5xx = "2s" }
+stale = { while_revalidate = "3s", if_error = "4s" }
+key = { query = { drop = ["utm_*", "gclid"], sort = true } }
+vary = { accept_encoding = "normalise", max_variants = 5 }
+set_cookie = "strip"
+collapse = { wait = "6s" }
+[profile.assets]
+timeout = "9s"
+"#;
+
+#[test]
+fn every_key_is_read() {
+    let loaded = config::parse_str("t.toml", FULL).unwrap();
+    let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["t.toml:36:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    let shown = loaded.config.to_json();
+    let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
+    assert_eq!(shown, expected, "{shown:#}");
+}
+
+#[test]
+fn no_key_of_the_list_is_left_out_of_that_test() {
+    let shown = config(FULL).to_json();
+    for key in KEYS {
+        // What is not shown: what has no effect, what another key says, and the two that profiles are resolved into.
+        let is_silent = ["pool.tail.hedge", "pool.tail.limit", "route.priority", "route.cache.stale.if_slow"];
+        if is_silent.iter().any(|silent| key.starts_with(silent)) || ["profile", "route.profile"].contains(key) {
+            continue;
+        }
+        let mut at = &shown;
+        for name in key.split('.') {
+            at = at.get(name).unwrap_or(&Value::Null);
+            at = if at.is_array() && at[0].is_object() { &at[0] } else { at };
+        }
+        assert!(!at.is_null(), "{key}");
+    }
+}
+
+#[test]
+fn backends_are_addresses_or_names() {
+    let backend = |host: &str, port, weight| {
+        let weight = hedgerow::units::Weight::new(weight).unwrap();
+        Backend { host: host.into(), port, weight }
+    };
+    let expected = [backend("127.0.0.1", 8001, 1), backend("::1", 8002, 3), backend("app-1.internal", 8003, 1)];
+    assert_eq!(config(FULL).pools[0].backends, expected);
+}
+
+#[test]
+fn statuses_are_ranges() {
+    let expect = |value: &str| {
+        config(&format!("{POOL}health = {{ path = \"/\", expect = {value} }}")).pools[0].health.clone().unwrap().expect
+    };
+    assert_eq!(expect("200"), [(200, 200)]);
+    assert_eq!(expect("\"200\""), [(200, 200)]);
+    assert_eq!(expect("\"200-299\""), [(200, 299)]);
+    assert_eq!(expect("\"200, 204\""), [(200, 200), (204, 204)]);
+    assert_eq!(expect("[\"200-299\", 401]"), [(200, 299), (401, 401)]);
+    let check = config(&format!("{POOL}health = {{ path = \"/\" }}")).pools[0].health.clone().unwrap();
+    assert_eq!((check.expect, check.rise, check.fall), (vec![(200, 399)], 2, 3));
+}
+
+#[test]
+fn without_a_route_everything_goes_to_the_only_pool() {
+    let config = config(POOL);
+    let [route] = &config.routes[..] else { panic!("{:?}", config.routes) };
+    assert_eq!((route.name.as_str(), route.pool.as_str()), ("default", "web"));
+    assert_eq!((&route.host, &route.path), (&HostPattern::Any, &PathPattern::Any));
+}
+
+#[test]
+fn a_route_without_a_name_is_named_after_its_match() {
+    let routes = "[[route]]\n[[route]]\nmatch.host = \"*.a\"\n[[route]]\nmatch.path = \"/x/**\"\n\
+                  [[route]]\nmatch = { host = \"b\", path = \"/y\" }\n";
+    let config = config(&format!("{POOL}{routes}"));
+    let names: Vec<_> = config.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["default", "*.a", "/x/**", "b/y"]);
+    assert!(config.routes.iter().all(|route| route.pool == "web"));
+}
+
+#[test]
+fn a_route_goes_before_its_profile_key_by_key_and_table_by_table() {
+    let config = config(&format!(
+        "{POOL}[profile.p]\ntimeout = \"1s\"\nmax_body = \"1MiB\"\n\
+         cache = {{ enabled = false, ttl = {{ default = \"1s\", 404 = \"2s\" }}, stale = {{ if_error = \"3s\" }} }}\n\
+         [[route]]\nprofile = \"p\"\ntimeout = \"9s\"\ncache.ttl = {{ 200 = \"4s\" }}\n"
+    ));
+    let route = &config.routes[0];
+    assert_eq!((route.timeout, route.max_body), (seconds(9), 1 << 20));
+    assert!(!route.cache.enabled);
+    let freshness = &route.cache.freshness;
+    assert_eq!((freshness.ttl.default, &freshness.ttl.status[..]), (Duration::ZERO, &[(200, seconds(4))][..]));
+    assert_eq!(freshness.if_error, seconds(3));
+}
+
+#[test]
+fn defaults_that_depend_on_another_key_stay_inside_it() {
+    let config = config(&format!(
+        "cache = {{ memory = \"1MiB\" }}\nserver.limits.head_size = \"2KiB\"\n{POOL}health = {{ path = \"/\", interval = \"200ms\" }}\n"
+    ));
+    assert_eq!(config.cache.max_object, 512 << 10);
+    assert_eq!(config.server.limits.uri_length, 2 << 10);
+    assert_eq!(config.pools[0].health.as_ref().unwrap().timeout, Duration::from_millis(200));
+}
+
+#[test]
+fn off_switches_admin_and_access_log_off() {
+    let config = config(&format!("server.admin = \"off\"\naccess_log.format = \"off\"\n{POOL}"));
+    assert_eq!((config.server.admin, config.access_log.format), (None, None));
+    let config = self::config(&format!("access_log = {{ format = \"json\", sample = \"1%\" }}\n{POOL}"));
+    assert_eq!((config.access_log.format, config.access_log.sample), (Some(LogFormat::Json), Ratio::percent(1)));
+}
+
+/// The contract, as the design has it.
+const CONTRACT: &str = r#"
+[server]
+listen  = ["0.0.0.0:8080"]
+admin   = "127.0.0.1:9090"
+threads = 2
+trusted_proxies = ["10.0.0.0/8"]
+
+[cache]
+memory     = "1GiB"
+max_object = "64MiB"
+
+[[pool]]
+name     = "web"
+backends = ["127.0.0.1:8001", "127.0.0.1:8002"]
+health   = { path = "/healthz", interval = "2s", timeout = "500ms", expect = "200" }
+
+[pool.tail]
+hedge  = { quantile = "auto", budget = "5%", min_delay = "2ms", max_delay = "1s" }
+retry  = { attempts = 2, budget = "20%" }
+limit  = "adaptive"
+
+[[route]]
+match = { host = "shop.example", path = "/static/**" }
+pool  = "web"
+priority = "default"
+priority_header = "X-Priority"
+timeout  = "5s"
+[route.cache]
+ttl   = { default = "0s", 200 = "10m", 404 = "30s" }
+stale = { while_revalidate = "30s", if_error = "10m", if_slow = "p95" }
+key   = { query = { drop = ["utm_*", "gclid"], sort = true } }
+vary  = { accept_encoding = "normalise", max_variants = 16 }
+"#;
+
+#[test]
+fn the_contract_of_the_design_can_be_used() {
+    let loaded = config::parse_str("t.toml", CONTRACT).unwrap();
+    let keys: Vec<_> = loaded.warnings.iter().map(|p| p.key.as_str()).collect();
+    let reserved =
+        ["pool.tail.hedge", "pool.tail.limit", "route.priority", "route.priority_header", "route.cache.stale.if_slow"];
+    assert_eq!(keys, reserved);
+    assert_eq!(loaded.config.routes[0].name, "shop.example/static/**");
+}
+
+#[test]
+fn what_is_shown_is_the_same_configuration_written_back() {
+    for text in [FULL, POOL, config::DEFAULT] {
+        let config = config(text);
+        let Value::Object(top) = config.to_json() else { panic!("not a table") };
+        let text: String = top.iter().map(|(key, value)| format!("{key} = {}\n", toml(value))).collect();
+        match config::parse_str("shown.toml", &text) {
+            Ok(loaded) => assert_eq!(loaded.config, config),
+            Err(problems) => panic!("{text}\n{problems:#?}"),
+        }
+    }
+}
+
+/// JSON as TOML: strings, numbers, booleans and lists are written alike, tables with `=`.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Object(table) => {
+            let entries: Vec<_> = table.iter().map(|(key, value)| format!("\"{key}\" = {}", toml(value))).collect();
+            format!("{{ {} }}", entries.join(", "))
+        }
+        Value::Array(list) => format!("[{}]", list.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
+}
