@@ -60,6 +60,7 @@ connect = "1s"
 first_byte = "2s"
 between_bytes = "3s"
 write = "4s"
+total = "6s"
 idle = "5s"
 [pool.tail]
 retry = { attempts = 1, budget = "12.5%", min_per_second = 0.5, backoff = "1ms", max_backoff = "9ms" }

@@ -65,6 +65,8 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(30);
 pub const BETWEEN_BYTES: Duration = Duration::from_secs(30);
 /// `pool.timeouts.write`
 pub const UPSTREAM_WRITE: Duration = Duration::from_secs(30);
+/// `pool.timeouts.total`: longer than any download; it bounds what trickles for ever.
+pub const TOTAL: Duration = Duration::from_secs(3600);
 /// `pool.timeouts.idle`
 pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
 /// `pool.tail.retry.attempts`

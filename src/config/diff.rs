@@ -71,6 +71,8 @@ impl Diff {
             ("server.limits", a.limits != b.limits),
             ("server.timeouts", a.timeouts != b.timeouts),
             ("cache.name", old.cache.name != new.cache.name),
+            ("cache.memory", old.cache.memory != new.cache.memory),
+            ("cache.max_object", old.cache.max_object != new.cache.max_object),
             ("log.level", old.log != new.log),
             ("access_log", old.access_log != new.access_log),
         ]);
@@ -78,8 +80,6 @@ impl Diff {
             ("server.listen", a.listen != b.listen),
             ("server.admin", a.admin != b.admin),
             ("server.threads", a.threads != b.threads),
-            ("cache.memory", old.cache.memory != new.cache.memory),
-            ("cache.max_object", old.cache.max_object != new.cache.max_object),
         ]);
         diff
     }

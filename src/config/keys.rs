@@ -49,6 +49,7 @@ pub const KEYS: &[&str] = &[
     "pool.timeouts.first_byte",
     "pool.timeouts.between_bytes",
     "pool.timeouts.write",
+    "pool.timeouts.total",
     "pool.timeouts.idle",
     "pool.tail.retry.attempts",
     "pool.tail.retry.budget",

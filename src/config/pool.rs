@@ -34,6 +34,7 @@ fn timeouts(mut section: Section<'_>) -> UpstreamTimeouts {
         first_byte: section.duration("first_byte", TIMEOUT, defaults::FIRST_BYTE),
         between_bytes: section.duration("between_bytes", TIMEOUT, defaults::BETWEEN_BYTES),
         write: section.duration("write", TIMEOUT, defaults::UPSTREAM_WRITE),
+        total: section.duration("total", TIMEOUT, defaults::TOTAL),
         idle: section.duration("idle", TIMEOUT, defaults::UPSTREAM_IDLE),
     };
     section.finish();

@@ -93,6 +93,7 @@ fn pool(pool: &Pool) -> Value {
             "first_byte": time(timeouts.first_byte),
             "between_bytes": time(timeouts.between_bytes),
             "write": time(timeouts.write),
+            "total": time(timeouts.total),
             "idle": time(timeouts.idle),
         },
         "tail": { "retry": {
