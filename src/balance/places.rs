@@ -21,8 +21,8 @@ pub(super) struct Load {
 /// again.
 pub(super) fn draw_free(loads: &[Load], rng: &mut fastrand::Rng) -> usize {
     let free = Free::of(loads);
-    let all = loads.iter().map(|load| free.places(load)).enumerate();
-    draw(all.clone(), all.map(|(_, places)| places).sum(), rng)
+    let all = loads.iter().map(|load| free.places(load));
+    draw(all.clone().enumerate(), all.sum(), rng)
 }
 
 /// Keeps the first of two that were drawn by their weights, or takes the second: by the share of their places that

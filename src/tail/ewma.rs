@@ -1,9 +1,15 @@
 //! How long a backend takes to answer, as one number: the peak-sensitive moving average.
 //!
-//! A sample above the average replaces it at once; a sample below pulls it down with a time constant of ten
-//! seconds, weighed by the time since the last sample (Finagle's `PeakEwma`; tower's and Linkerd's follow it). A
-//! plain moving average takes many slow answers to believe in one; here a backend that turns slow is left alone
-//! after its first slow answer, and regains trust over seconds.
+//! A sample above the average replaces it at once; a sample below pulls it down with a time constant, weighed by the
+//! time since the last sample (Finagle's `PeakEwma`; tower's and Linkerd's follow it). A plain moving average takes
+//! many slow answers to believe in one; here a backend that turns slow is left alone after its first slow answer, and
+//! regains trust over seconds.
+//!
+//! It departs from Finagle in two figures, both found with `tests/balance_sim.rs`, where one of three backends turns
+//! ten times slower and back. The time constant is half of Finagle's ten seconds; and each sample has a least weight
+//! of 1/32, so that a run of fast answers convinces by its number too. With Finagle's figures a recovered backend had
+//! half of its fair share after 12 to 15 s; with these after 4 to 9 s, and while it was slow its share was lower as
+//! well, since its peers' averages kept less of their own random peaks.
 //!
 //! Three rules keep the number honest where completed requests alone would not:
 //! * It decays when *read*. A backend judged slow gets no requests, so nothing would ever prove it fast again.
@@ -18,7 +24,10 @@ use std::time::Duration;
 use crate::units::Tick;
 
 /// Time for the weight of what is known to fall to 1/e.
-pub const TAU: Duration = Duration::from_secs(10);
+pub const TAU: Duration = Duration::from_secs(5);
+
+/// The least weight of a sample below the average, however soon it follows the last.
+pub const LEAST_WEIGHT: f64 = 1.0 / 32.0;
 
 /// A peak-sensitive moving average, shared between threads without a lock.
 ///
@@ -43,7 +52,7 @@ impl PeakEwma {
             if sample >= last.value {
                 return Some(Sample { value: sample, stamp });
             }
-            let old = recency(last.age(stamp));
+            let old = recency(last.age(stamp)).min(1.0 - LEAST_WEIGHT);
             let value = f64::from(last.value) * old + f64::from(sample) * (1.0 - old);
             Some(Sample { value: (value as f32).max(sample), stamp: last.later(stamp) })
         });
@@ -180,29 +189,29 @@ mod tests {
     fn a_lower_sample_counts_for_the_time_it_stands_for() {
         let ewma = PeakEwma::new();
         ewma.observe(100 * MS, at(0));
-        ewma.observe(10 * MS, at(10_000));
+        ewma.observe(10 * MS, at(5_000));
         let e = (-1.0f64).exp();
-        assert!(close(cost(&ewma, 10_000), 100.0 * e + 10.0 * (1.0 - e)));
+        assert!(close(cost(&ewma, 5_000), 100.0 * e + 10.0 * (1.0 - e)));
     }
 
     #[test]
-    fn many_lower_samples_converge_in_time_not_in_number() {
-        let run = |step: u64| {
+    fn a_run_of_lower_samples_convinces_by_number_and_by_time() {
+        let run = |samples: u64, step: u64| {
             let ewma = PeakEwma::new();
             ewma.observe(100 * MS, at(0));
-            (1..=20_000 / step).for_each(|i| ewma.observe(10 * MS, at(i * step)));
-            cost(&ewma, 20_000)
+            (1..=samples).for_each(|i| ewma.observe(10 * MS, at(i * step)));
+            cost(&ewma, samples * step)
         };
-        assert!((run(1) - run(100)).abs() < 0.2, "{} {}", run(1), run(100));
-        assert!(close(run(20_000), 10.0 + 90.0 * (-2.0f64).exp()));
+        assert!((run(32, 1) - (10.0 + 90.0 * (31.0f64 / 32.0).powi(32))).abs() < 0.1);
+        assert!(close(run(2, 5_000), 10.0 + 90.0 * (-2.0f64).exp()));
     }
 
     #[test]
     fn an_idle_backend_gets_cheaper_as_it_is_read() {
         let ewma = PeakEwma::new();
         ewma.observe(100 * MS, at(0));
-        assert!(close(cost(&ewma, 10_000), 100.0 * (-1.0f64).exp()));
-        assert!(cost(&ewma, 60_000) < 0.3);
+        assert!(close(cost(&ewma, 5_000), 100.0 * (-1.0f64).exp()));
+        assert!(cost(&ewma, 30_000) < 0.3);
         assert!(close(cost(&ewma, 0), 100.0), "reading must not write");
     }
 
@@ -221,10 +230,10 @@ mod tests {
     fn a_cancelled_request_only_raises() {
         let ewma = PeakEwma::new();
         ewma.observe(50 * MS, at(0));
-        ewma.raise(20 * MS, at(5_000));
-        assert!(close(cost(&ewma, 5_000), 50.0 * (-0.5f64).exp()));
-        ewma.raise(40 * MS, at(5_000));
-        assert!(close(cost(&ewma, 5_000), 40.0));
+        ewma.raise(20 * MS, at(2_500));
+        assert!(close(cost(&ewma, 2_500), 50.0 * (-0.5f64).exp()));
+        ewma.raise(40 * MS, at(2_500));
+        assert!(close(cost(&ewma, 2_500), 40.0));
     }
 
     #[test]
@@ -233,15 +242,15 @@ mod tests {
         ewma.observe(100 * MS, at(1_000));
         assert!(close(cost(&ewma, 990), 100.0));
         ewma.observe(10 * MS, at(990));
-        assert!(close(cost(&ewma, 1_000), 100.0));
+        assert!(close(cost(&ewma, 1_000), 10.0 + 90.0 * (1.0 - LEAST_WEIGHT)));
     }
 
     #[test]
     fn the_wrap_of_the_clock_is_passed_without_a_jump() {
         let ewma = PeakEwma::new();
         let wrap = 1u64 << 32;
-        ewma.observe(100 * MS, at(wrap - 5_000));
-        assert!(close(cost(&ewma, wrap + 5_000), 100.0 * (-1.0f64).exp()));
+        ewma.observe(100 * MS, at(wrap - 2_500));
+        assert!(close(cost(&ewma, wrap + 2_500), 100.0 * (-1.0f64).exp()));
     }
 
     #[test]

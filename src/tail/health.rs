@@ -28,7 +28,7 @@ pub struct Params {
 }
 
 impl Default for Params {
-    /// Five failures (Envoy, Finagle); ten seconds, as long as the latency average remembers; five minutes.
+    /// Five failures (Envoy, Finagle); ten seconds; five minutes.
     fn default() -> Params {
         Params { consecutive: 5, time: Duration::from_secs(10), max_time: Duration::from_secs(300) }
     }

@@ -27,7 +27,7 @@ pub const SPAN: Duration = Duration::from_secs(SLOT.as_secs() * SLOTS as u64);
 /// Microseconds up to 2^26 (67 s) in buckets at most 1/32 wide: 704 buckets, 2.8 KiB a slot.
 const BUCKETS: Config = match Config::new(5, 26) {
     Ok(config) => config,
-    #[expect(clippy::panic, reason = "evaluated by the compiler, never at run time")]
+    // Evaluated by the compiler, never at run time.
     Err(_) => panic!("the powers fit each other"),
 };
 
