@@ -1,4 +1,6 @@
 //! Which backend gets the next request: pure functions of what is known about each.
 
+pub mod exclude;
 pub mod least_loaded;
+mod places;
 pub mod slow_start;

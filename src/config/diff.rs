@@ -176,9 +176,9 @@ mod tests {
              route /y: added\n\
              route x: removed\n\
              server.grace_period: changed\n\
-             server.listen: changed, takes effect at the next start\n\
-             cache.memory: changed, takes effect at the next start\n\
-             cache.max_object: changed, takes effect at the next start"
+             cache.memory: changed\n\
+             cache.max_object: changed\n\
+             server.listen: changed, takes effect at the next start"
         );
     }
 }

@@ -1,6 +1,20 @@
-//! When a backend is taken out and let back in.
+//! When a backend is taken out and let back in: one backend's state.
+//!
+//! Two kinds of evidence meet here. Requests that fail are quick to come and carry the real fault, and stop the moment
+//! the backend is out; checks go on, and cost nobody a request. So failures *eject for a time*, after which the
+//! backend is tried again, and checks hold it out *until they pass*. Either alone is enough to keep it out.
+//!
+//! Let back in, a backend is Recovering: it gets the small weight of `balance::slow_start`, its first success makes
+//! it Healthy, its first failure ejects it again, for longer. A fixed time would let a backend that fails under load
+//! flap forever; the growth ends at a maximum and is forgotten after as long a time without a relapse.
+//!
+//! Failures never eject the last usable backend of a pool: an origin that answers every request with an error is
+//! still the one that knows what to say, and ejecting all turns its errors into our own outage. (nginx's `max_fails`
+//! has ejected whole pools under one per cent of stalls.)
 
 use std::time::Duration;
+
+use crate::units::Tick;
 
 /// Passive ejection (from real requests).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +28,362 @@ pub struct Params {
 }
 
 impl Default for Params {
-    /// Five failures in a row are no accident; ten seconds outlast a restart; five minutes bound the growth.
+    /// Five failures (Envoy, Finagle); ten seconds; five minutes.
     fn default() -> Params {
         Params { consecutive: 5, time: Duration::from_secs(10), max_time: Duration::from_secs(300) }
+    }
+}
+
+/// Whether and how a backend takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It takes its share.
+    Healthy,
+    /// It gets no requests.
+    Ejected(Reason),
+    /// It was let back in and has not yet answered a request: slow-start weight.
+    Recovering,
+}
+
+impl State {
+    /// The word for log, metric and the admin's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Healthy => "healthy",
+            State::Ejected(_) => "ejected",
+            State::Recovering => "recovering",
+        }
+    }
+}
+
+/// Why a backend changed its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// That many requests in a row failed.
+    ConsecutiveFailures,
+    /// It failed before its first success after an ejection.
+    Relapse,
+    /// That many checks in a row failed.
+    ChecksFailed,
+    /// That many checks in a row passed.
+    ChecksPassed,
+    /// It answered a request.
+    Answered,
+}
+
+impl Reason {
+    /// The word for log, metric and the admin's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::ConsecutiveFailures => "consecutive-failures",
+            Reason::Relapse => "relapse",
+            Reason::ChecksFailed => "checks-failed",
+            Reason::ChecksPassed => "checks-passed",
+            Reason::Answered => "answered",
+        }
+    }
+}
+
+/// A change worth a log line and a counter. The end of an ejection is not one: it comes by time alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// The state before.
+    pub from: State,
+    /// The state after.
+    pub to: State,
+    /// What caused it.
+    pub reason: Reason,
+}
+
+/// Whether failures may take a backend out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayEject {
+    /// Others are usable.
+    Yes,
+    /// No: it is the last usable backend of its pool.
+    LastUsable,
+}
+
+impl MayEject {
+    /// What holds when `usable` other backends of the pool are neither ejected nor held out by checks.
+    pub fn others(usable: usize) -> MayEject {
+        if usable > 0 { MayEject::Yes } else { MayEject::LastUsable }
+    }
+}
+
+/// The state of one backend. It starts Healthy.
+#[derive(Clone, Debug)]
+pub struct Health {
+    params: Params,
+    /// Failed requests in a row.
+    failures: u32,
+    /// The running or the last ejection by failures.
+    ejection: Option<Ejection>,
+    /// Out, or let back in without a success since.
+    recovering: bool,
+    /// When it was last let back in by checks.
+    risen: Option<Tick>,
+    checks: Checks,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ejection {
+    until: Tick,
+    reason: Reason,
+    /// Counted from one, without a quiet time between this and the one before.
+    relapse: u32,
+}
+
+/// What the active checks say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checks {
+    /// Used; this many checks in a row have failed.
+    Up(u32),
+    /// Not used; this many checks in a row have passed.
+    Down(u32),
+}
+
+impl Health {
+    /// A backend of which nothing bad is known.
+    pub fn new(params: Params) -> Health {
+        let checks = Checks::Up(0);
+        Health { params, failures: 0, ejection: None, recovering: false, risen: None, checks }
+    }
+
+    /// Takes new parameters, for a reload that keeps the backend. A running ejection keeps its end.
+    pub fn set_params(&mut self, params: Params) {
+        self.params = params;
+    }
+
+    /// The state at `now`.
+    pub fn state(&self, now: Tick) -> State {
+        if let Checks::Down(_) = self.checks {
+            return State::Ejected(Reason::ChecksFailed);
+        }
+        match self.ejection {
+            Some(ejection) if now < ejection.until => State::Ejected(ejection.reason),
+            _ if self.recovering => State::Recovering,
+            _ => State::Healthy,
+        }
+    }
+
+    /// When it was last let back in, as seen at `now`: where its slow start begins. `None` if it never was out.
+    pub fn recovered(&self, now: Tick) -> Option<Tick> {
+        self.ejection.map(|ejection| ejection.until).filter(|&until| until <= now).max(self.risen)
+    }
+
+    /// When the running ejection by failures ends; `None` when none runs at `now`.
+    pub fn ejected_until(&self, now: Tick) -> Option<Tick> {
+        self.ejection.map(|ejection| ejection.until).filter(|&until| now < until)
+    }
+
+    /// A request was answered.
+    pub fn on_success(&mut self, now: Tick) -> Option<Transition> {
+        self.failures = 0;
+        let from = self.state(now);
+        // A request sent before the ejection says nothing about the backend after it.
+        if from != State::Recovering {
+            return None;
+        }
+        self.recovering = false;
+        Some(Transition { from, to: State::Healthy, reason: Reason::Answered })
+    }
+
+    /// A request failed by the backend's fault. A cancelled request is no failure.
+    pub fn on_failure(&mut self, now: Tick, may_eject: MayEject) -> Option<Transition> {
+        self.failures = self.failures.saturating_add(1);
+        let from = self.state(now);
+        let reason = match from {
+            _ if self.params.consecutive == 0 => return None,
+            State::Recovering => Reason::Relapse,
+            State::Healthy if self.failures >= self.params.consecutive => Reason::ConsecutiveFailures,
+            // Requests sent before the ejection do not prolong it.
+            State::Healthy | State::Ejected(_) => return None,
+        };
+        match may_eject {
+            MayEject::LastUsable => None,
+            MayEject::Yes => Some(self.eject(from, reason, now)),
+        }
+    }
+
+    /// An active check ended. `rise` passes in a row let a backend in that checks hold out, `fall` failures in a row
+    /// take it out, even if it is the last: where nothing listens there is nobody to ask. Zero counts as one.
+    pub fn on_check(&mut self, passed: bool, rise: u32, fall: u32, now: Tick) -> Option<Transition> {
+        let from = self.state(now);
+        self.checks = match (self.checks, passed) {
+            (Checks::Up(_), true) => Checks::Up(0),
+            (Checks::Up(failed), false) if failed.saturating_add(1) < fall => Checks::Up(failed + 1),
+            (Checks::Up(_), false) => Checks::Down(0),
+            (Checks::Down(_), false) => Checks::Down(0),
+            (Checks::Down(passes), true) if passes.saturating_add(1) < rise => Checks::Down(passes + 1),
+            (Checks::Down(_), true) => {
+                self.failures = 0;
+                self.recovering = true;
+                self.risen = Some(now);
+                Checks::Up(0)
+            }
+        };
+        let to = self.state(now);
+        let reason = if passed { Reason::ChecksPassed } else { Reason::ChecksFailed };
+        (from != to).then_some(Transition { from, to, reason })
+    }
+
+    fn eject(&mut self, from: State, reason: Reason, now: Tick) -> Transition {
+        let last = self.ejection.filter(|last| now.since(last.until) < self.params.max_time);
+        let relapse = last.map_or(1, |last| last.relapse.saturating_add(1));
+        let grown = self.params.time.saturating_mul(relapse).min(self.params.max_time);
+        self.ejection = Some(Ejection { until: now + grown, reason, relapse });
+        self.failures = 0;
+        self.recovering = true;
+        Transition { from, to: State::Ejected(reason), reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARAMS: Params = Params { consecutive: 3, time: Duration::from_secs(10), max_time: Duration::from_secs(35) };
+
+    fn at(seconds: u64) -> Tick {
+        Tick::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn fail(health: &mut Health, times: u32, seconds: u64) -> Option<Transition> {
+        (0..times).filter_map(|_| health.on_failure(at(seconds), MayEject::Yes)).last()
+    }
+
+    fn ejected() -> Health {
+        let mut health = Health::new(PARAMS);
+        assert!(fail(&mut health, 3, 100).is_some());
+        health
+    }
+
+    #[test]
+    fn failures_in_a_row_eject_and_a_success_between_them_saves() {
+        let mut health = Health::new(PARAMS);
+        assert_eq!(fail(&mut health, 2, 1), None);
+        assert_eq!(health.on_success(at(1)), None);
+        assert_eq!(fail(&mut health, 2, 1), None);
+        let to = State::Ejected(Reason::ConsecutiveFailures);
+        let reason = Reason::ConsecutiveFailures;
+        assert_eq!(fail(&mut health, 1, 1), Some(Transition { from: State::Healthy, to, reason }));
+        assert_eq!(health.state(at(1)), to);
+        assert_eq!(health.ejected_until(at(1)), Some(at(11)));
+    }
+
+    #[test]
+    fn after_its_time_an_ejected_backend_recovers_until_a_success() {
+        let mut health = ejected();
+        assert!(matches!(health.state(at(109)), State::Ejected(_)));
+        assert_eq!((health.state(at(110)), health.recovered(at(110))), (State::Recovering, Some(at(110))));
+        let change = health.on_success(at(111)).unwrap();
+        assert_eq!((change.from, change.to), (State::Recovering, State::Healthy));
+        assert_eq!((health.state(at(111)), health.recovered(at(111))), (State::Healthy, Some(at(110))));
+    }
+
+    #[test]
+    fn one_failure_while_recovering_ejects_for_longer_each_time_up_to_the_maximum() {
+        let mut health = ejected();
+        let (mut now, mut times) = (110, vec![]);
+        for _ in 0..5 {
+            assert_eq!(fail(&mut health, 1, now).map(|change| change.reason), Some(Reason::Relapse));
+            let until = health.ejected_until(at(now)).unwrap();
+            times.push(until.since(at(now)).as_secs());
+            now = until.as_nanos() / 1_000_000_000;
+        }
+        assert_eq!(times, [20, 30, 35, 35, 35]);
+    }
+
+    #[test]
+    fn a_relapse_after_a_success_grows_too_until_a_quiet_time_has_passed() {
+        for (seconds, expected) in [(110, 20), (110 + 34, 20), (110 + 35, 10)] {
+            let mut health = ejected();
+            health.on_success(at(110));
+            let change = fail(&mut health, 3, seconds).unwrap();
+            assert_eq!(change.reason, Reason::ConsecutiveFailures);
+            assert_eq!(health.ejected_until(at(seconds)), Some(at(seconds + expected)));
+        }
+    }
+
+    #[test]
+    fn the_last_usable_backend_is_never_ejected_by_failures() {
+        let mut health = Health::new(PARAMS);
+        for _ in 0..100 {
+            assert_eq!(health.on_failure(at(1), MayEject::others(0)), None);
+        }
+        assert_eq!(health.state(at(1)), State::Healthy);
+        assert!(health.on_failure(at(2), MayEject::others(1)).is_some(), "as soon as another is usable");
+    }
+
+    #[test]
+    fn the_last_usable_backend_keeps_recovering_when_it_fails() {
+        let mut health = ejected();
+        assert_eq!(health.on_failure(at(120), MayEject::LastUsable), None);
+        assert_eq!(health.state(at(120)), State::Recovering);
+    }
+
+    #[test]
+    fn requests_sent_before_the_ejection_change_nothing() {
+        let mut health = ejected();
+        assert_eq!(fail(&mut health, 50, 105), None);
+        assert_eq!(health.on_success(at(106)), None);
+        assert_eq!(health.ejected_until(at(106)), Some(at(110)));
+    }
+
+    #[test]
+    fn no_number_of_failures_ejects_when_it_is_switched_off() {
+        let mut health = Health::new(Params { consecutive: 0, ..PARAMS });
+        assert_eq!(fail(&mut health, 1_000, 1), None);
+        assert_eq!(health.state(at(1)), State::Healthy);
+    }
+
+    #[test]
+    fn checks_take_out_after_fall_and_let_in_after_rise_in_a_row() {
+        let mut health = Health::new(PARAMS);
+        let mut changes = vec![];
+        for (second, passed) in [false, true, false, false, false, true, false, true, true].into_iter().enumerate() {
+            if let Some(change) = health.on_check(passed, 2, 3, at(second as u64)) {
+                changes.push((second, change.to, change.reason));
+            }
+        }
+        let down = State::Ejected(Reason::ChecksFailed);
+        assert_eq!(changes, [(4, down, Reason::ChecksFailed), (8, State::Recovering, Reason::ChecksPassed)]);
+        assert_eq!(health.recovered(at(8)), Some(at(8)));
+    }
+
+    #[test]
+    fn a_backend_down_by_checks_stays_down_whatever_requests_say() {
+        let mut health = Health::new(PARAMS);
+        health.on_check(false, 2, 1, at(0));
+        assert_eq!(health.on_success(at(1)), None);
+        assert_eq!(fail(&mut health, 10, 2), None);
+        assert_eq!(health.state(at(1_000_000)), State::Ejected(Reason::ChecksFailed));
+    }
+
+    #[test]
+    fn passing_checks_do_not_shorten_an_ejection_by_failures() {
+        let mut health = ejected();
+        health.on_check(false, 1, 1, at(101));
+        let change = health.on_check(true, 1, 1, at(102)).unwrap();
+        assert_eq!(change.to, State::Ejected(Reason::ConsecutiveFailures));
+        assert_eq!(health.state(at(110)), State::Recovering);
+        assert_eq!(health.recovered(at(110)), Some(at(110)));
+    }
+
+    #[test]
+    fn rise_and_fall_of_zero_count_as_one() {
+        let mut health = Health::new(PARAMS);
+        assert!(health.on_check(false, 0, 0, at(0)).is_some());
+        assert!(health.on_check(true, 0, 0, at(1)).is_some());
+    }
+
+    #[test]
+    fn a_reload_keeps_the_ejection_and_takes_the_new_limits() {
+        let mut health = ejected();
+        health.set_params(Params { consecutive: 1, ..PARAMS });
+        assert_eq!(health.ejected_until(at(101)), Some(at(110)));
+        health.on_success(at(111));
+        assert!(fail(&mut health, 1, 200).is_some());
     }
 }
