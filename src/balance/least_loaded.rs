@@ -7,7 +7,7 @@
 //! whatever its latency. Up to four backends are all compared; of more, two drawn at random, which herds less and
 //! costs less, and is nearly as good (Mitzenmacher, "The power of two choices").
 //!
-//! Among backends that may be equally good the choice is a draw by weight and free places ([`places`]).
+//! Among backends that may be equally good the choice is a draw by weight and free places (`places.rs`).
 
 use std::time::Duration;
 

@@ -8,8 +8,8 @@
 //! It departs from Finagle in two figures, both found with `tests/balance_sim.rs`, where one of three backends turns
 //! ten times slower and back. The time constant is half of Finagle's ten seconds; and each sample has a least weight
 //! of 1/32, so that a run of fast answers convinces by its number too. With Finagle's figures a recovered backend had
-//! half of its fair share after 12 to 15 s; with these after 4 to 9 s, and while it was slow its share was lower as
-//! well, since its peers' averages kept less of their own random peaks.
+//! half of its fair share after 8 to 15 s; with these after 4 to 8 s, and while it was slow its share was no higher,
+//! since its peers' averages kept less of their own random peaks.
 //!
 //! Three rules keep the number honest where completed requests alone would not:
 //! * It decays when *read*. A backend judged slow gets no requests, so nothing would ever prove it fast again.
