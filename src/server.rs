@@ -59,7 +59,7 @@ pub struct Running {
     admin: Option<SocketAddr>,
     stop_proxy: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Running {
@@ -98,7 +98,7 @@ impl Running {
         }
         tasks.spawn(health_check::run(edge.clone()));
         tasks.spawn(publish_quantiles(edge.clone()));
-        Ok(Running { edge, reloader, addresses, admin, stop_proxy, stop_admin, tasks })
+        Ok(Running { edge, reloader, addresses, admin, stop_proxy, stop_admin, tasks: Mutex::new(tasks) })
     }
 
     /// Where clients connect, with the ports that were got for port 0.
@@ -123,14 +123,14 @@ impl Running {
 
     /// Stops accepting, lets requests in flight finish for up to `grace`, and stops. Returns the number of
     /// connections that were cut.
-    pub async fn drain(mut self, grace: Duration) -> usize {
+    pub async fn drain(&self, grace: Duration) -> usize {
         self.edge.drain();
         // Receivers are gone only if the services have ended by themselves.
         let _ = self.stop_proxy.send(true);
         let _ = tokio::time::timeout(grace, self.edge.connections().gone()).await;
         let cut = self.edge.connections().count();
         let _ = self.stop_admin.send(true);
-        self.tasks.abort_all();
+        self.tasks.lock().abort_all();
         let lost = self.edge.access_log().close(LOG_PATIENCE);
         if lost > 0 {
             log::warn!("{lost} lines of the access log could not be written");

@@ -18,8 +18,8 @@ use crate::units::Tick;
 
 /// A fast failure counts as this many times the pool's usual answer, so that failing fast attracts nothing.
 const PENALTY_FACTOR: u32 = 5;
-/// The penalty when nothing is known of the pool yet.
-const PENALTY_FLOOR: Duration = Duration::from_millis(100);
+/// The least penalty: what the simulator in tests/balance_sim.rs was tuned with.
+const PENALTY_FLOOR: Duration = Duration::from_secs(1);
 
 /// A live backend.
 #[derive(Debug)]
