@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -168,6 +169,15 @@ impl Client {
         Some(self.whole(head).await)
     }
 
+    /// The next 1xx response.
+    pub async fn interim(&mut self) -> Response {
+        self.wire.start_step();
+        match self.wire.head().await {
+            Some(head) => Response::parse(&head),
+            None => panic!("the connection ended before an answer; {}", self.wire.story()),
+        }
+    }
+
     /// The next answer's head only; then [`Client::piece`], [`Client::exactly`] or [`Client::rest`].
     pub async fn head(&mut self) -> Response {
         match self.head_or_close().await {
@@ -233,6 +243,11 @@ impl Client {
     /// The trailer lines of the last body.
     pub fn trailers(&self) -> &[String] {
         self.body.as_ref().map_or(&[], |body| &body.trailers)
+    }
+
+    /// Whether nothing comes from the other side for this long.
+    pub async fn quiet_for(&mut self, time: Duration) -> bool {
+        self.wire.is_empty() && tokio::time::timeout(time, self.wire.fill()).await.is_err()
     }
 
     /// Ends this side; the answer may still come.

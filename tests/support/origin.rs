@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use socket2::{Domain, Socket, Type};
@@ -123,6 +124,12 @@ impl Origin {
         self
     }
 
+    /// The same, told which request for `path` it is, counted from 1.
+    pub fn on_nth(&self, path: &str, answer: impl Fn(usize, &Seen) -> Reply + Send + Sync + 'static) -> &Origin {
+        let count = AtomicUsize::new(0);
+        self.on_call(path, move |seen| answer(count.fetch_add(1, Ordering::Relaxed) + 1, seen))
+    }
+
     /// What requests for any other path get.
     pub fn otherwise(&self, answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> &Origin {
         self.shared.change(|log| log.otherwise = Some(Arc::new(answer)));
@@ -181,6 +188,12 @@ impl Origin {
             }
         };
         patiently(holds, || format!("{what}; {}", self.story())).await;
+    }
+
+    /// The first request to come here, whatever it asks for.
+    pub async fn until_first(&self) -> Seen {
+        self.until("a first request", |origin| origin.requests() > 0).await;
+        self.shared.read(|log| log.seen[0].clone())
     }
 
     /// What was seen, for messages.

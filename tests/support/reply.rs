@@ -1,6 +1,6 @@
 //! What an origin answers: a script for one response, right or wrong.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::request::Seen;
 use super::wire::{Wire, forever};
@@ -10,6 +10,7 @@ use super::{Gate, client};
 #[derive(Clone, Debug)]
 pub struct Reply {
     held_by: Option<Gate>,
+    after: Duration,
     interim: Vec<String>,
     status: u16,
     reason: &'static str,
@@ -65,6 +66,7 @@ impl Reply {
     pub fn new(status: u16) -> Reply {
         Reply {
             held_by: None,
+            after: Duration::ZERO,
             interim: Vec::new(),
             status,
             reason: "Scripted",
@@ -133,6 +135,12 @@ impl Reply {
     /// Waits for the gate before anything is said.
     pub fn held_by(mut self, gate: &Gate) -> Reply {
         self.held_by = Some(gate.clone());
+        self
+    }
+
+    /// Takes its time before anything is said: for tests of what slowness itself does, never to wait for an event.
+    pub fn after(mut self, time: Duration) -> Reply {
+        self.after = time;
         self
     }
 
@@ -210,6 +218,12 @@ impl Reply {
         if let Some(gate) = &self.held_by {
             wait(gate, wire).await?;
         }
+        if !self.after.is_zero() {
+            tokio::select! {
+                () = tokio::time::sleep(self.after) => {}
+                () = wire.peer_gone() => return None,
+            }
+        }
         for interim in &self.interim {
             wire.send(interim.as_bytes()).await.then_some(())?;
         }
@@ -271,7 +285,7 @@ async fn wait(gate: &Gate, wire: &mut Wire) -> Option<()> {
 
 /// The date so many seconds from now, as a header's value.
 pub fn date_after(seconds: i64) -> String {
-    let away = std::time::Duration::from_secs(seconds.unsigned_abs());
+    let away = Duration::from_secs(seconds.unsigned_abs());
     let now: SystemTime = hedgerow::clock::wall();
     httpdate::fmt_http_date(if seconds < 0 { now - away } else { now + away })
 }

@@ -88,6 +88,14 @@ impl Response {
         self.headers.members("Proxy-Status").pop().unwrap_or_else(|| panic!("no Proxy-Status in\n{self}"))
     }
 
+    /// The error type (RFC 9209 §2.3) the edge names.
+    #[track_caller]
+    pub fn proxy_error(&self) -> String {
+        let said = self.proxy_status();
+        assert_eq!(said.name, "hedgerow", "somebody else's Proxy-Status in\n{self}");
+        said.param("error").unwrap_or_else(|| panic!("no error in Proxy-Status of\n{self}")).to_owned()
+    }
+
     /// `X-Cache-Status`: HIT, MISS, …
     #[track_caller]
     pub fn verdict(&self) -> &str {

@@ -49,6 +49,11 @@ impl Wire {
         self.end
     }
 
+    /// Whether all that came was also read.
+    pub fn is_empty(&self) -> bool {
+        self.buf.is_empty()
+    }
+
     /// What came last, for messages.
     pub fn story(&self) -> String {
         format!("end {:?}, last read: {:?}", self.end, String::from_utf8_lossy(&self.remembered))
