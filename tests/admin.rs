@@ -51,9 +51,8 @@ async fn each_backend_is_told_with_its_signals() {
 
     let backend = edge.backend(origin.addr()).await;
     assert_eq!(backend["state"], "healthy", "{backend}");
-    let keys: Vec<String> = backend.as_object().expect("an object").keys().map(|k| k.to_ascii_lowercase()).collect();
-    for part in ["in_flight", "ewma", "p50", "p95", "p99"] {
-        assert!(backend.to_string().contains(part), "{part} is not among {keys:?}");
+    for part in ["ewma", "p50", "p95", "p99"] {
+        assert!(backend.to_string().contains(part), "{part} is not in {backend}");
     }
     assert_eq!(backend["in_flight"], 1, "{backend}");
     gate.open();
@@ -76,9 +75,7 @@ async fn requests_are_counted_by_route_method_status_and_cache() {
     edge.metric_becomes(total, &[("status", "4xx")], 1.0).await;
     edge.metric_becomes(total, &[("method", "POST")], 1.0).await;
     for (result, n) in [("hit", 2.0), ("miss", 2.0), ("bypass", 1.0)] {
-        let upper = edge.metric(total, &[("cache", &result.to_uppercase())]).await;
-        let lower = edge.metric(total, &[("cache", result)]).await;
-        assert_eq!(upper + lower, n, "{result}");
+        edge.metric_becomes(total, &[("cache", result)], n).await;
     }
     edge.metric_becomes("hedgerow_request_duration_seconds_count", &[("route", "everything")], 5.0).await;
     edge.metric_becomes("hedgerow_terminations_total", &[("reason", "done")], 5.0).await;

@@ -303,8 +303,10 @@ fn character(text: &str) -> usize {
 
 /// The source up to its tests.
 fn before_tests(source: &str) -> &str {
-    match source.find("\n#[cfg(test)]\nmod ") {
-        Some(at) => &source[..=at],
+    const MARK: &str = "\n#[cfg(test)]\n";
+    let is_module = |after: &str| after.lines().next().unwrap_or_default().split_whitespace().any(|word| word == "mod");
+    match source.match_indices(MARK).find(|(at, _)| is_module(&source[at + MARK.len()..])) {
+        Some((at, _)) => &source[..=at],
         None => source,
     }
 }
@@ -383,6 +385,7 @@ fn what_is_allowed_is_not_complained_of() {
         ("uri", "const S: &str = \"use crate::proxy;\"; const C: char = '\"'; fn f<'a>(_: &'a str) {}"),
         ("cache", "const R: &str = r#\"crate::proxy \"quoted\" tokio\"#; /* tokio /* nested */ moka */"),
         ("tail", "fn f(now: Tick, rng: &mut fastrand::Rng) {}\n\n#[cfg(test)]\nmod tests { use crate::proxy; tokio }"),
+        ("tail", "#[cfg(test)]\nuse super::units;\n#[cfg(test)]\npub(super) mod tests { use crate::proxy; }"),
     ] {
         assert_eq!(said(module, source), [""; 0], "{module}: {source}");
     }
