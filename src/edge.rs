@@ -25,6 +25,7 @@ pub struct Edge {
     connections: Connections,
     generations: watch::Sender<u64>,
     draining: AtomicBool,
+    cut: watch::Sender<bool>,
 }
 
 impl Edge {
@@ -48,6 +49,7 @@ impl Edge {
             connections: Connections::default(),
             generations: watch::Sender::new(1),
             draining: AtomicBool::new(false),
+            cut: watch::Sender::new(false),
         })
     }
 
@@ -117,6 +119,22 @@ impl Edge {
     /// Whether the edge is on its way out: it finishes what it has and keeps no connection.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the grace period is over and what is still open is to be cut.
+    pub fn cut(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut cut = self.cut.subscribe();
+        async move {
+            if cut.wait_for(|cut| *cut).await.is_err() {
+                // The edge is gone without a word: nothing to cut.
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Cuts what is still open.
+    pub fn cut_all(&self) {
+        self.cut.send_replace(true);
     }
 
     /// Begins to drain.

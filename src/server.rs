@@ -129,6 +129,7 @@ impl Running {
         let _ = self.stop_proxy.send(true);
         let _ = tokio::time::timeout(grace, self.edge.connections().gone()).await;
         let cut = self.edge.connections().count();
+        self.edge.cut_all();
         let _ = self.stop_admin.send(true);
         self.tasks.lock().abort_all();
         let lost = self.edge.access_log().close(LOG_PATIENCE);

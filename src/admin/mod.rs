@@ -67,7 +67,7 @@ impl Admin {
             cache: CacheSample {
                 objects: stats.objects,
                 bytes: stats.bytes,
-                capacity: stats.capacity,
+                capacity: self.edge.peek().config().cache.memory,
                 stores: stats.stored,
                 evictions: stats.evicted,
             },

@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +20,8 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::chunks::Chunks;
 
 /// Bytes of the next requests kept while a response is pending; then the client waits.
 const READ_AHEAD: usize = 64 * 1024;
@@ -35,8 +37,8 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 pub(super) enum Rest {
     /// This many bytes of body.
     Length(u64),
-    /// A chunked body: only the reader of the chunks knows its end.
-    Chunked,
+    /// A chunked body, read this far.
+    Chunked(Chunks),
     /// Whatever comes belongs to an upgraded connection.
     Upgraded,
 }
@@ -67,7 +69,7 @@ impl Framed {
 
     /// Whether the request announced by [`Framed::expect`] was read to its end.
     pub(super) fn at_request_end(&self) -> bool {
-        self.rest == Rest::Length(0)
+        matches!(self.rest, Rest::Length(0) | Rest::Chunked(Chunks::Done))
     }
 
     /// Reads more bytes of the next head; 0 at the client's end of stream.
@@ -113,19 +115,41 @@ impl Framed {
         read.map_ok(|()| n)
     }
 
+    /// Reads ahead, since where the body ends is known only when its bytes are there.
+    fn read_chunks(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        mut chunks: Chunks,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            ready!(self.poll_ahead(cx))?;
+        }
+        let front = self.ahead.len().min(buf.remaining());
+        let n = chunks.take(&self.ahead[..front]);
+        buf.put_slice(&self.ahead[..n]);
+        self.ahead.advance(n);
+        self.rest = Rest::Chunked(chunks);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once into `ahead`; 0 bytes at the client's end of stream.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [0u8; 4096];
+        let mut buf = ReadBuf::new(&mut space);
+        ready!(self.inner()?.poll_read(cx, &mut buf))?;
+        self.ahead.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
     /// After the request's end: keeps what comes for the next, tells only of the client's leaving.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.ahead.len() >= READ_AHEAD {
                 return Poll::Pending;
             }
-            let mut space = [0u8; 2048];
-            let mut buf = ReadBuf::new(&mut space);
-            match self.inner()?.poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if buf.filled().is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) => self.ahead.extend_from_slice(buf.filled()),
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
-                Poll::Pending => return Poll::Pending,
+            if ready!(self.poll_ahead(cx))? == 0 {
+                return Poll::Ready(Ok(()));
             }
         }
     }
@@ -152,7 +176,7 @@ async fn linger(mut stream: Stream) {
 impl Drop for Framed {
     /// A connection that ends with a request unread (a body refused half-way) is closed gently, as in [`Framed::refuse`].
     fn drop(&mut self) {
-        let unread = matches!(self.rest, Rest::Length(1..) | Rest::Chunked);
+        let unread = !self.at_request_end() && self.rest != Rest::Upgraded;
         if let (true, Some(stream), Ok(runtime)) = (unread, self.stream.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(linger(stream));
         }
@@ -162,12 +186,13 @@ impl Drop for Framed {
 impl AsyncRead for Framed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.rest {
-            Rest::Length(0) => self.watch(cx),
+            Rest::Length(0) | Rest::Chunked(Chunks::Done) => self.watch(cx),
             Rest::Length(left) => {
                 let limit = usize::try_from(left).unwrap_or(usize::MAX);
                 self.read_body(cx, buf, limit).map_ok(|n| self.rest = Rest::Length(left - n as u64))
             }
-            Rest::Chunked | Rest::Upgraded => self.read_body(cx, buf, usize::MAX).map_ok(|_| ()),
+            Rest::Chunked(chunks) => self.read_chunks(cx, buf, chunks),
+            Rest::Upgraded => self.read_body(cx, buf, usize::MAX).map_ok(|_| ()),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::chunks::Chunks;
 use super::framed::Rest;
 use crate::config::Limits;
 
@@ -76,7 +77,7 @@ fn parse(buf: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
         Ok(httparse::Status::Partial) if buf.len() > limits.head_size => return Err(Refusal::HeadTooLarge),
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
-        Err(httparse::Error::Version) => return Err(Refusal::Version),
+        Err(httparse::Error::Version) if names_a_version(buf) => return Err(Refusal::Version),
         Err(httparse::Error::HeaderName) => return Err(Refusal::Malformed("header-name")),
         Err(httparse::Error::HeaderValue) => return Err(Refusal::Malformed("header-value")),
         Err(_) => return Err(Refusal::Malformed("request-line")),
@@ -127,10 +128,7 @@ fn framing(fields: &[httparse::Header<'_>], http_11: bool) -> Result<Rest, Refus
             if chunked || !http_11 {
                 return Err(Refusal::Malformed("transfer-encoding"));
             }
-            if !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                return Err(Refusal::TransferCoding);
-            }
-            chunked = true;
+            chunked = only_chunked(field.value)?;
         } else if name.eq_ignore_ascii_case("upgrade") {
             upgrade = true;
         } else if name.eq_ignore_ascii_case("connection") {
@@ -143,11 +141,32 @@ fn framing(fields: &[httparse::Header<'_>], http_11: bool) -> Result<Rest, Refus
     }
     match (chunked, length) {
         (true, Some(_)) => Err(Refusal::Malformed("content-length-with-transfer-encoding")),
-        (true, None) => Ok(Rest::Chunked),
+        (true, None) => Ok(Rest::Chunked(Chunks::START)),
         (false, Some(n)) if n > 0 => Ok(Rest::Length(n)),
         _ if upgrade && connection_upgrade => Ok(Rest::Upgraded),
         _ => Ok(Rest::Length(0)),
     }
+}
+
+/// The codings of a `Transfer-Encoding`: chunked last, or the body has no end (RFC 9112 §6.3), and no other before it.
+fn only_chunked(value: &[u8]) -> Result<bool, Refusal> {
+    let codings: Vec<&[u8]> = value.split(|&b| b == b',').map(<[u8]>::trim_ascii).collect();
+    match codings.as_slice() {
+        [only] if only.eq_ignore_ascii_case(b"chunked") => Ok(true),
+        [before @ .., last]
+            if last.eq_ignore_ascii_case(b"chunked") && !before.iter().any(|c| c.eq_ignore_ascii_case(b"chunked")) =>
+        {
+            Err(Refusal::TransferCoding)
+        }
+        _ => Err(Refusal::Malformed("transfer-encoding")),
+    }
+}
+
+/// Whether the request line has three parts, the last of which looks like another version of HTTP.
+fn names_a_version(buf: &[u8]) -> bool {
+    let line = buf.split(|b| matches!(b, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
+    matches!(words.as_slice(), [_, _, version] if version.starts_with(b"HTTP/"))
 }
 
 fn digits(value: &[u8]) -> Option<u64> {
@@ -192,7 +211,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n"), Rest::Length(12));
-        assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"), Rest::Chunked);
+        assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"), Rest::Chunked(Chunks::START));
         assert_eq!(rest("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: x, Upgrade\r\n\r\n"), Rest::Upgraded);
         assert_eq!(rest("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n"), Rest::Length(0));
     }
@@ -219,7 +238,12 @@ mod tests {
         ] {
             assert_eq!(refused(text), Refusal::Malformed(word), "{text:?}");
         }
-        assert_eq!(refused("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n"), Refusal::TransferCoding);
+        let coded = |te: &str| refused(&format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {te}\r\n\r\n"));
+        assert_eq!(coded("gzip, chunked"), Refusal::TransferCoding);
+        for te in ["gzip", "chunked, gzip", "chunked, chunked", "", "chunked;q=1"] {
+            assert_eq!(coded(te), Refusal::Malformed("transfer-encoding"), "{te}");
+        }
+        assert_eq!(refused("GET / /b HTTP/1.1\r\nHost: a\r\n\r\n"), Refusal::Malformed("request-line"));
         assert_eq!(refused("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Refusal::Version);
         assert_eq!(refused("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"), Refusal::Method);
     }

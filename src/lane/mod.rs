@@ -4,6 +4,8 @@
 //! ambiguities. So the lane takes the raw connection (`ProcessCustomSession`, doc-hidden), reads one head, judges it
 //! ([`head`]), and replays it into pingora over a stream that ends where the request ends ([`framed`]).
 
+mod absolute;
+mod chunks;
 mod framed;
 mod head;
 mod refusal;
@@ -12,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use futures::FutureExt;
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
@@ -22,7 +24,7 @@ use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp};
 use pingora::server::ShutdownWatch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use framed::{Framed, Rest};
+use framed::Framed;
 use head::{Head, Refusal, Verdict};
 
 use crate::config;
@@ -38,7 +40,11 @@ where
     Arc::new(move |proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: &ShutdownWatch| {
         let (edge, shutdown) = (edge.clone(), shutdown.clone());
         async move {
-            connection(edge, proxy, stream, shutdown).await;
+            let cut = edge.cut();
+            tokio::select! {
+                () = connection(edge, proxy, stream, shutdown) => {}
+                () = cut => {}
+            }
             None
         }
         .boxed()
@@ -66,19 +72,24 @@ where
             Next::Refused(refusal) => return refusal::answer(&edge, *framed, refusal, client).await,
             Next::Ended => return,
         };
+        let head_bytes = match absolute::rewrite(&framed.ahead()[..head.len]) {
+            Ok(None) => framed.ahead().split_to(head.len),
+            Ok(Some(rewritten)) => {
+                framed.ahead().advance(head.len);
+                rewritten
+            }
+            Err(refusal) => return refusal::answer(&edge, *framed, refusal, client).await,
+        };
+        framed.expect(head.rest);
         served += 1;
         let last = served >= server.limits.requests_per_connection;
-        let session = replay(framed, &head, last, &server.timeouts);
+        let session = replay(framed, head_bytes, last, &server.timeouts);
         drop(snapshot);
         let Some(reused) = proxy.process_new_http(session, &shutdown).await else { return };
         let (stream, _) = reused.consume();
         match stream.into_any().downcast::<Framed>() {
             Ok(same) => framed = same,
             Err(_) => return,
-        }
-        if matches!(head.rest, Rest::Chunked) {
-            // Pingora found the end of the chunks, or it would not have kept the connection.
-            framed.expect(Rest::Length(0));
         }
         if !framed.at_request_end() {
             return;
@@ -119,9 +130,7 @@ async fn next_head(framed: &mut Framed, server: &config::Server, shutdown: &mut 
 }
 
 /// Pingora's view of one request.
-fn replay(mut framed: Box<Framed>, head: &Head, last: bool, timeouts: &config::ClientTimeouts) -> ServerSession {
-    framed.expect(head.rest);
-    let bytes: BytesMut = framed.ahead().split_to(head.len);
+fn replay(framed: Box<Framed>, head: BytesMut, last: bool, timeouts: &config::ClientTimeouts) -> ServerSession {
     let mut session = ServerSession::new_http1(framed);
     session.set_read_timeout(Some(timeouts.body));
     session.set_write_timeout(Some(timeouts.write));
@@ -129,7 +138,7 @@ fn replay(mut framed: Box<Framed>, head: &Head, last: bool, timeouts: &config::C
     if last {
         session.set_keepalive_reuses_remaining(Some(0));
     }
-    session.set_pipelined_prefix(bytes);
+    session.set_pipelined_prefix(head);
     session
 }
 

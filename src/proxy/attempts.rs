@@ -30,7 +30,6 @@ pub(super) struct Leg {
 pub(super) struct Attempts {
     exchange: Arc<Exchange>,
     connector: Arc<Connector>,
-    tried: Vec<Arc<Member>>,
     deadline: Deadline,
 }
 
@@ -38,8 +37,10 @@ impl Attempts {
     /// None made yet; the route's timeout starts now.
     pub(super) fn new(exchange: Arc<Exchange>, connector: Arc<Connector>) -> Attempts {
         let deadline = Deadline::new(clock::now(), exchange.route.config.timeout);
-        exchange.route.pool.budget().deposit();
-        Attempts { exchange, connector, tried: Vec::new(), deadline }
+        if exchange.seen.lock().tried.is_empty() {
+            exchange.route.pool.budget().deposit();
+        }
+        Attempts { exchange, connector, deadline }
     }
 
     /// Starts the route's timeout anew: the client has only now sent the last byte of its request.
@@ -112,12 +113,20 @@ impl Attempts {
         Ok(())
     }
 
-    /// Notes the failure of an attempt that cannot be retried any more.
+    /// The plan.
+    pub(super) fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// Notes the failure of an attempt.
     pub(super) fn fail(&self, attempt: &mut Attempt, failure: Failure) {
+        self.exchange.seen.lock().failure = Some(failure);
+        if failure == Failure::BodyRefused {
+            return;
+        }
         let now = clock::now();
         let pool = &self.exchange.route.pool;
         attempt.failed(failure, pool.usual(now), pool.may_eject(attempt.backend(), now), now);
-        self.exchange.seen.lock().failure = Some(failure);
     }
 
     async fn connect(
@@ -125,17 +134,14 @@ impl Attempts {
         request: &RequestHeader,
     ) -> Result<(Attempt, Result<(Arc<Member>, HttpSession<()>), Failure>), Failure> {
         let now = clock::now();
-        let member = match self.exchange.route.pool.pick(&self.tried, now, &mut fastrand::Rng::new()) {
-            Ok(member) => member,
-            // What the last attempt died of says more than that there is no other backend to try.
-            Err(none) => return Err(self.exchange.seen.lock().failure.unwrap_or(none)),
-        };
-        {
+        let member = {
             let mut seen = self.exchange.seen.lock();
-            seen.attempts += 1;
-            seen.member = Some(member.clone());
-        }
-        self.tried.push(member.clone());
+            let picked = self.exchange.route.pool.pick(&seen.tried, now, &mut fastrand::Rng::new());
+            // What the last attempt died of says more than that there is no other backend to try.
+            let member = picked.map_err(|none| *seen.failure.get_or_insert(none))?;
+            seen.tried.push(member.clone());
+            member
+        };
         let attempt = member.backend.begin(now);
         let result = self.write_head(&member, request).await.map(|http| (member, http));
         Ok((attempt, result))
@@ -154,27 +160,26 @@ impl Attempts {
     }
 
     /// Decides whether there is another attempt, and waits for it.
-    async fn after_failure(&mut self, mut attempt: Attempt, failure: Failure) -> Result<(), Failure> {
+    pub(super) async fn after_failure(&mut self, mut attempt: Attempt, failure: Failure) -> Result<(), Failure> {
         self.fail(&mut attempt, failure);
         drop(attempt);
-        let retry = &self.exchange.route.pool.config().retry;
-        let may_repeat = self.exchange.idempotent || failure.before_request();
-        let made = u32::try_from(self.tried.len()).unwrap_or(u32::MAX);
-        if !may_repeat || matches!(failure, Failure::Deadline) || made > retry.attempts {
-            return Err(failure);
-        }
+        let pool = &self.exchange.route.pool;
+        let retry = &pool.config().retry;
         let now = clock::now();
-        if self.exchange.route.pool.pick(&self.tried, now, &mut fastrand::Rng::new()).is_err() {
+        let (made, others) = {
+            let tried = &self.exchange.seen.lock().tried;
+            (u32::try_from(tried.len()).unwrap_or(u32::MAX), pool.pick(tried, now, &mut fastrand::Rng::new()))
+        };
+        let may_repeat = self.exchange.idempotent || failure.before_request();
+        let given_up = matches!(failure, Failure::Deadline | Failure::BodyRefused);
+        if !may_repeat || given_up || made > retry.attempts || others.is_err() || pool.budget().withdraw(now).is_err() {
             return Err(failure);
         }
-        if self.exchange.route.pool.budget().withdraw(now).is_err() {
-            return Err(failure);
-        }
-        let wait = retry.backoff.delay(made - 1, &mut fastrand::Rng::new());
+        let wait = retry.backoff.delay(made.saturating_sub(1), &mut fastrand::Rng::new());
         if self.deadline.left(now).is_none_or(|left| left <= wait) {
             return Err(failure);
         }
-        self.exchange.route.pool.counters().retry(failure.termination().as_str());
+        pool.counters().retry(failure.termination().as_str());
         tokio::time::sleep(wait).await;
         Ok(())
     }

@@ -52,6 +52,7 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
         return;
     }
     ctx.cache.only_if_cached = RequestDirectives::from(&request.headers).only_if_cached;
+    ctx.cache.looked_up = true;
     let mut overrides = CacheOptionOverrides::default();
     overrides.wait_timeout = Some(policy.collapse_wait);
     session.cache.enable(shared.store, None, Some(shared.predictor), Some(shared.lock), Some(overrides));
@@ -195,7 +196,8 @@ fn merge_not_modified(session: &Session, ctx: &mut Ctx, now: SystemTime) -> Opti
 /// Makes the header's fields those of `fields`, through pingora's own type, which keeps their spelling.
 fn replace_fields(header: &mut ResponseHeader, fields: &HeaderMap) {
     let same = |name: &HeaderName| header.headers.get_all(name).iter().eq(fields.get_all(name).iter());
-    let changed: Vec<HeaderName> = header.headers.keys().chain(fields.keys()).filter(|n| !same(n)).cloned().collect();
+    let added = fields.keys().filter(|name| !header.headers.contains_key(*name));
+    let changed: Vec<HeaderName> = header.headers.keys().chain(added).filter(|name| !same(name)).cloned().collect();
     for name in &changed {
         header.remove_header(name);
     }
@@ -248,4 +250,20 @@ pub(super) fn not_modified(session: &Session, response: &ResponseHeader) -> bool
     let received = session.cache.maybe_cache_meta().map_or_else(clock::wall, CacheMeta::updated);
     let request = &session.req_header().headers;
     validate::answer(request, response.status, &response.headers, received) == validate::Answer::NotModified
+}
+
+/// Answers the client's condition on a response that turned out not to be for the cache. Pingora took the condition
+/// off the request upstream, and looks at it again only for what is stored.
+pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader) {
+    let request = session.req_header();
+    if session.cache.enabled() || !ctx.cache.looked_up || !(request.method == Method::GET || request.method == Method::HEAD) {
+        return;
+    }
+    let answer = validate::answer(&request.headers, response.status, &response.headers, clock::wall());
+    if answer == validate::Answer::NotModified && response.set_status(http::StatusCode::NOT_MODIFIED).is_ok() {
+        let mut fields = response.headers.clone();
+        validate::trim_to_304(&mut fields);
+        replace_fields(response, &fields);
+        ctx.bodyless = true;
+    }
 }

@@ -48,6 +48,8 @@ pub struct Ctx {
     pub upgraded: Option<Attempt>,
     /// Why the connection for an upgrade failed.
     pub upgrade_failure: Option<Failure>,
+    /// Whether the response was made a 304 on its way: its body is dropped.
+    pub bodyless: bool,
     /// Whether a response of the backend or the cache was sent.
     pub answered: bool,
     /// Why the request ended, once it is known not to be simply done.
@@ -80,6 +82,8 @@ pub struct CacheNotes {
     pub client_allows_stale: bool,
     /// The fields of a 304, for the merge into the stored response.
     pub not_modified: Option<HeaderMap>,
+    /// The cache was asked.
+    pub looked_up: bool,
     /// The request wants no answer but from the cache.
     pub only_if_cached: bool,
 }
@@ -103,6 +107,7 @@ impl Ctx {
             exchange: None,
             upgraded: None,
             upgrade_failure: None,
+            bodyless: false,
             answered: false,
             ended: None,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::snapshot::Route;
 use crate::upstream::{Failure, Member};
@@ -22,15 +23,32 @@ pub struct Exchange {
     pub conditional: bool,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
+    /// Tells the session that the rest of the request's body is refused.
+    refused: Notify,
+}
+
+impl Exchange {
+    /// Nothing sent yet.
+    pub fn new(route: Arc<Route>, idempotent: bool, conditional: bool) -> Exchange {
+        Exchange { route, idempotent, conditional, seen: Mutex::new(Seen::default()), refused: Notify::new() }
+    }
+
+    /// The request's body has grown too large: the session gives up.
+    pub fn refuse_body(&self) {
+        self.refused.notify_one();
+    }
+
+    /// Returns when the body is refused.
+    pub async fn body_refused(&self) {
+        self.refused.notified().await;
+    }
 }
 
 /// What the attempts have come to.
 #[derive(Debug, Default)]
 pub struct Seen {
-    /// Attempts begun.
-    pub attempts: u32,
-    /// The member of the last attempt.
-    pub member: Option<Arc<Member>>,
+    /// The members asked, in order; the last one is the one that answered, if any did.
+    pub tried: Vec<Arc<Member>>,
     /// Time to first byte of the attempt that answered.
     pub first_byte: Option<Duration>,
     /// Why the last attempt failed; cleared when a later one answers.

@@ -87,17 +87,31 @@ pub struct UpstreamSession {
     upload: Option<Upload>,
     interim: u32,
     total: Option<Deadline>,
+    keepalive: bool,
+    /// Whether a failed attempt is to be repeated by pingora, which has the request's body.
+    again: bool,
 }
 
 impl UpstreamSession {
     fn new(connector: Arc<Connector>) -> UpstreamSession {
-        UpstreamSession { connector, attempts: None, request: None, leg: None, upload: None, interim: 0, total: None }
+        UpstreamSession {
+            connector,
+            attempts: None,
+            request: None,
+            leg: None,
+            upload: None,
+            interim: 0,
+            total: None,
+            keepalive: true,
+            again: false,
+        }
     }
 
     /// Gives the connection back if both messages ended on it.
     async fn release(mut self) {
         let Some(mut leg) = self.leg.take() else { return };
-        if self.upload.as_ref().is_some_and(|u| !u.is_done()) {
+        let unfinished = self.upload.as_ref().is_some_and(|upload| !upload.is_done());
+        if unfinished || !self.keepalive {
             leg.http.shutdown().await;
             return;
         }
@@ -111,15 +125,23 @@ impl UpstreamSession {
             self.leg = Some(attempts.ask(&request).await?);
             return Ok(());
         }
-        let Some(leg) = self.leg.as_mut() else { return Err(Failure::NoBackend) };
+        let Some(mut leg) = self.leg.take() else { return Err(Failure::NoBackend) };
         let read = match self.upload.as_mut() {
-            Some(upload) => upload.until_head(leg, attempts).await,
-            None => attempts.read_head(leg).await,
+            Some(upload) => upload.until_head(&mut leg, attempts).await,
+            None => attempts.read_head(&mut leg).await,
         };
-        if let Err(failure) = read {
+        let Err(failure) = read else {
+            self.leg = Some(leg);
+            return Ok(());
+        };
+        // After an interim response the client has begun to read an answer: no other attempt.
+        if self.interim > 0 {
             attempts.fail(&mut leg.attempt, failure);
+            return Err(failure);
         }
-        read
+        // The body is kept by pingora, which repeats the whole attempt if there is to be another.
+        self.again = attempts.after_failure(leg.attempt, failure).await.is_ok();
+        Err(failure)
     }
 
     async fn next_body(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -129,18 +151,20 @@ impl UpstreamSession {
             return Err(Failure::TotalTimeout);
         }
         let read = match self.upload.as_mut() {
-            Some(upload) => upload.until_body(leg).await,
-            None => leg.http.read_response_body().await,
+            Some(upload) => upload.until_body(leg, attempts.exchange()).await,
+            None => {
+                let read = leg.http.read_response_body().await;
+                read.map_err(|e| Failure::of_read(&e, Failure::BetweenBytesTimeout))
+            }
         };
-        read.map_err(|e| {
-            let failure = Failure::of_read(&e, Failure::BetweenBytesTimeout);
+        if let Err(failure) = read {
             attempts.fail(&mut leg.attempt, failure);
-            failure
-        })
+        }
+        read
     }
 }
 
-/// A failure as pingora carries it: upstream's fault, never to be retried by pingora's own loop.
+/// A failure as pingora carries it: upstream's fault, not to be repeated by pingora's own loop.
 pub(super) fn error(failure: Failure) -> Box<Error> {
     let mut e = Error::explain(ErrorType::HTTPStatus(failure.status()), failure.as_str());
     e.as_up();
@@ -156,6 +180,7 @@ impl Session for UpstreamSession {
         };
         request.set_version(http::Version::HTTP_11);
         self.total = Some(Deadline::new(clock::now(), exchange.route.pool.config().timeouts.total));
+        self.keepalive = exchange.route.pool.config().keepalive;
         let mut attempts = Attempts::new(exchange, self.connector.clone());
         if end {
             self.request = Some(request);
@@ -176,7 +201,11 @@ impl Session for UpstreamSession {
     }
 
     async fn read_response_header(&mut self) -> Result<()> {
-        self.next_head().await.map_err(error)?;
+        if let Err(failure) = self.next_head().await {
+            let mut e = error(failure);
+            e.set_retry(self.again);
+            return Err(e);
+        }
         let interim = self.response_header().is_some_and(|h| h.status.is_informational());
         self.interim += u32::from(interim);
         if self.interim > MAX_INTERIM { Err(error(Failure::InvalidResponse)) } else { Ok(()) }

@@ -54,8 +54,11 @@ fn upstream_failure(e: &Error, ctx: &Ctx) -> Failure {
 }
 
 fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
+    if failure == Failure::BodyRefused {
+        return body_too_large();
+    }
     let pool = ctx.route.as_ref().map_or("", |r| r.pool.name());
-    let backend = ctx.exchange.as_ref().and_then(|x| x.seen.lock().member.clone());
+    let backend = ctx.exchange.as_ref().and_then(|x| x.seen.lock().tried.last().cloned());
     let backend = backend.as_ref().map_or("none", |m| m.backend.name());
     ::log::warn!("{}: pool {pool}, backend {backend}: {}", session.request_summary(), failure.as_str());
     let sentence = match failure {
@@ -118,7 +121,7 @@ fn line(edge: &Edge, session: &Session, ctx: &Ctx, line: Line) {
     let (attempts, member, first_byte) = match &ctx.exchange {
         Some(exchange) => {
             let seen = exchange.seen.lock();
-            (seen.attempts, seen.member.clone(), seen.first_byte)
+            (u32::try_from(seen.tried.len()).unwrap_or(u32::MAX), seen.tried.last().cloned(), seen.first_byte)
         }
         None => (u32::from(ctx.upgraded.is_some()), None, None),
     };

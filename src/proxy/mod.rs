@@ -7,6 +7,7 @@ mod caching;
 mod ctx;
 mod exchange;
 mod forward;
+mod http10;
 mod identity;
 mod log;
 mod notes;
@@ -30,7 +31,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, Result};
 
 pub use ctx::Ctx;
 pub use forward::Forward;
@@ -81,8 +82,10 @@ impl ProxyHttp for Proxy {
         ctx
     }
 
-    /// No modules: pingora's default one costs an allocation per request and does nothing here.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+    /// In place of pingora's default, a compression that would be switched off.
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(http10::Builder));
+    }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         match request::enter(session, ctx) {
@@ -161,10 +164,13 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         ctx.received += body.as_ref().map_or(0, |b| b.len() as u64);
         let limit = ctx.route.as_ref().map_or(u64::MAX, |r| r.config.max_body);
-        if ctx.received > limit && ctx.upgraded.is_none() {
-            let mut e = Error::explain(ErrorType::HTTPStatus(413), "request body over max_body");
-            e.as_down();
-            return Err(e);
+        match &ctx.exchange {
+            // Pingora would only stop to read; the session, which waits for the rest, must be told.
+            Some(exchange) if ctx.received > limit => {
+                exchange.refuse_body();
+                body.take();
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -199,20 +205,36 @@ impl ProxyHttp for Proxy {
         if self.edge.is_draining() {
             session.set_keepalive(None);
         }
+        caching::answer_condition(session, ctx, response);
         ctx.answered = true;
         respond::add_headers(session, ctx, response)
     }
 
-    /// Attempts are repeated by the session itself, or not at all.
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if ctx.bodyless {
+            *body = None;
+        }
+        Ok(None)
+    }
+
+    /// The session has decided whether there is another attempt; only a body that was too long to be kept forbids it.
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
-        _session: &mut Session,
+        session: &mut Session,
         mut e: Box<Error>,
         _ctx: &mut Ctx,
         _reused: bool,
     ) -> Box<Error> {
-        e.set_retry(false);
+        if session.as_ref().retry_buffer_truncated() {
+            e.set_retry(false);
+        }
         e
     }
 

@@ -50,14 +50,8 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
 
 /// The host asked for, and its port. The lane has seen to it that there is at most one `Host`.
 fn host(request: &RequestHeader) -> Result<(String, Option<u16>), Refusal> {
-    let given = match request.uri.authority() {
-        // Absolute form wins over Host (RFC 9112 §3.2.2); pingora refuses a request in which the two disagree.
-        Some(authority) => authority.as_str(),
-        None => match request.headers.get(HOST) {
-            Some(host) => host.to_str().map_err(|_| bad_request("host"))?,
-            None => return Ok((String::new(), None)),
-        },
-    };
+    let Some(given) = request.headers.get(HOST) else { return Ok((String::new(), None)) };
+    let given = given.to_str().map_err(|_| bad_request("host"))?;
     let (host, port) = uri::normalise_host(given).map_err(|e| bad_request(e.as_str()))?;
     Ok((host.into_owned(), port))
 }
@@ -71,8 +65,7 @@ fn target(request: &mut RequestHeader) -> Result<String, Refusal> {
         Some(query) => Cow::Owned(format!("{path}?{query}")),
         None => Cow::Borrowed(path.as_str()),
     };
-    let absolute = request.uri.authority().is_some();
-    if absolute || *whole != raw {
+    if *whole != raw {
         let uri = Uri::try_from(whole.as_ref()).map_err(|_| bad_request("target"))?;
         request.set_uri(uri);
     }

@@ -10,6 +10,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
 
 use super::attempts::{Attempts, Leg};
+use super::exchange::Exchange;
 use crate::upstream::Failure;
 
 /// Chunks under way from the client's side to the backend's: enough to overlap a read with a write.
@@ -95,9 +96,11 @@ impl Upload {
     /// Writes the body until a response's head comes.
     pub(super) async fn until_head(&mut self, leg: &mut Leg, attempts: &mut Attempts) -> Result<(), Failure> {
         leg.http.set_read_timeout(None);
+        let exchange = attempts.exchange().clone();
         while self.state == State::Open {
             tokio::select! {
                 biased;
+                () = exchange.body_refused() => return Err(Failure::BodyRefused),
                 chunk = self.rx.recv() => {
                     self.write(chunk, leg).await;
                     if self.is_done() {
@@ -119,15 +122,17 @@ impl Upload {
     }
 
     /// Writes the body until a chunk of the response's body comes.
-    pub(super) async fn until_body(&mut self, leg: &mut Leg) -> Result<Option<Bytes>> {
+    pub(super) async fn until_body(&mut self, leg: &mut Leg, exchange: &Exchange) -> std::result::Result<Option<Bytes>, Failure> {
+        let failed = |e: Box<Error>| Failure::of_read(&e, Failure::BetweenBytesTimeout);
         while self.state == State::Open {
             tokio::select! {
                 biased;
-                read = leg.http.read_response_body() => return read,
+                () = exchange.body_refused() => return Err(Failure::BodyRefused),
+                read = leg.http.read_response_body() => return read.map_err(failed),
                 chunk = self.rx.recv() => self.write(chunk, leg).await,
             }
         }
-        leg.http.read_response_body().await
+        leg.http.read_response_body().await.map_err(failed)
     }
 
     async fn write(&mut self, chunk: Option<Chunk>, leg: &mut Leg) {

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
-use parking_lot::Mutex;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::ctx::Ctx;
-use super::exchange::{Exchange, ExchangeRef, Seen};
+use super::exchange::{Exchange, ExchangeRef};
 use super::identity;
 use crate::clock;
 use crate::upstream::Failure;
@@ -62,14 +61,15 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
     identity::forward(ctx, &name, authority.as_ref(), request)?;
     ctx.asked = Some(clock::wall());
     if !upgrade {
-        let exchange = Arc::new(Exchange {
-            route,
-            idempotent: request.method.is_idempotent(),
-            conditional: request.headers.contains_key(IF_NONE_MATCH) || request.headers.contains_key(IF_MODIFIED_SINCE),
-            seen: Mutex::new(Seen::default()),
-        });
-        ctx.exchange = Some(exchange.clone());
-        request.extensions_mut().insert(ExchangeRef(exchange));
+        if !route.pool.config().keepalive {
+            request.insert_header(CONNECTION, "close")?;
+        }
+        let conditional =
+            request.headers.contains_key(IF_NONE_MATCH) || request.headers.contains_key(IF_MODIFIED_SINCE);
+        let idempotent = request.method.is_idempotent();
+        // A request with a body comes here again for each attempt that pingora repeats.
+        let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(Exchange::new(route, idempotent, conditional)));
+        request.extensions_mut().insert(ExchangeRef(exchange.clone()));
     }
     Ok(())
 }

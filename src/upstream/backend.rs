@@ -104,6 +104,8 @@ impl Backend {
     /// Logs and counts a change of state.
     pub fn changed(&self, t: Transition) {
         if let State::Ejected(reason) = t.to {
+            // What it answered before says nothing about how it will come back: it starts as a newcomer.
+            self.ewma.reset();
             self.counters.ejected(reason.as_str());
             log::warn!("backend {} is ejected: {}", self.name, t.reason.as_str());
         } else {

@@ -37,6 +37,8 @@ pub enum Failure {
     InvalidResponse,
     /// A 304 to a request that had no condition.
     UnexpectedNotModified,
+    /// The client's body grew over the route's limit; no fault of the backend's.
+    BodyRefused,
 }
 
 impl Failure {
@@ -58,6 +60,7 @@ impl Failure {
             Failure::ClosedEarly => "closed-early",
             Failure::InvalidResponse => "invalid-response",
             Failure::UnexpectedNotModified => "unexpected-not-modified",
+            Failure::BodyRefused => "body-refused",
         }
     }
 
@@ -76,12 +79,14 @@ impl Failure {
             Failure::BetweenBytesTimeout => "connection_read_timeout",
             Failure::ClosedEarly => "http_response_incomplete",
             Failure::InvalidResponse | Failure::UnexpectedNotModified => "http_protocol_error",
+            Failure::BodyRefused => "http_request_error",
         }
     }
 
     /// The status of the answer when no response's head was sent yet.
     pub fn status(self) -> u16 {
         match self {
+            Failure::BodyRefused => 413,
             Failure::DnsError | Failure::NoBackend => 503,
             Failure::ConnectionTimeout
             | Failure::FirstByteTimeout
@@ -104,6 +109,7 @@ impl Failure {
             Failure::Deadline | Failure::TotalTimeout => Termination::Deadline,
             Failure::WriteFailed | Failure::ClosedEarly => Termination::UpstreamClosed,
             Failure::InvalidResponse | Failure::UnexpectedNotModified => Termination::UpstreamInvalid,
+            Failure::BodyRefused => Termination::BodyTooLarge,
         }
     }
 
