@@ -1,1 +1,254 @@
-//! (to be written)
+//! The memory behind the cache: complete responses, and those on their way in.
+//!
+//! pingora's own `MemCache` is a map without bound that ends an aborted fill like a complete one. This store keeps to
+//! three promises instead.
+//!
+//! * *Bounded.* Bodies, heads, keys and a measured overhead are weighed. `memory` covers complete entries and what fills
+//!   retain; see `room.rs` for the division. Not in it: what slow clients still read of entries that were evicted
+//!   meanwhile, and what passing fills hold for their readers, about 1 MiB each (`fill.rs`).
+//! * *Everyone streams.* Whoever asks for a key that is being filled gets the bytes as they come.
+//! * *Fails loudly.* A fill that ends early or with the wrong length is an error to every reader, and is not stored.
+//!
+//! A response larger than `max_object` is streamed to those who have asked for it and not stored.
+
+mod entry;
+mod family;
+mod fill;
+mod flow;
+mod head;
+mod hit;
+mod meta;
+mod miss;
+mod moka;
+mod open;
+mod outcome;
+mod resize;
+mod room;
+mod shard;
+mod shelf;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pingora::Result;
+use pingora::cache::key::HashBinary;
+
+use entry::{Place, Stored};
+use family::Families;
+use fill::Fill;
+use meta::{Meta, Serial};
+use open::Open;
+use outcome::Broken;
+pub use outcome::NotStored;
+use room::{Claim, Room, Shares};
+use shelf::Shelf;
+use stats::Counts;
+pub use stats::Stats;
+
+/// How large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Params {
+    /// Bound in bytes for bodies, heads and keys, of entries and of what fills retain.
+    pub memory: u64,
+    /// Largest body stored, in bytes. No more than half of `memory` and just below 4 GiB have effect.
+    pub max_object: u64,
+}
+
+/// Where entries are.
+#[derive(Debug)]
+struct Shelves {
+    current: Arc<Shelf>,
+    /// While entries are moved after a change of size: where they were.
+    previous: Option<Arc<Shelf>>,
+}
+
+/// The store of one edge.
+#[derive(Debug)]
+pub struct Store {
+    shelves: ArcSwap<Shelves>,
+    open: Open,
+    families: Arc<Families>,
+    room: Arc<Room>,
+    max_object: AtomicU64,
+    next: AtomicU64,
+    counts: Counts,
+    /// Held while the size changes.
+    resizing: Mutex<()>,
+}
+
+impl Store {
+    /// An empty store that lives as long as the process.
+    ///
+    /// It is leaked because pingora's `Storage` takes `&'static self`: readers and writers of a body outlive the
+    /// request that looked it up. There is one per edge, and a reload changes it in place with [`Store::resize`].
+    pub fn new(params: Params) -> &'static Store {
+        let shares = Shares::of(params.memory, params.max_object);
+        let families = Arc::new(Families::default());
+        let counts = Counts::default();
+        let current = Arc::new(Shelf::new(shares.entries, Arc::clone(&families), Arc::clone(&counts.evicted)));
+        let room = Arc::new(Room::default());
+        room.resize(shares.fills);
+        Box::leak(Box::new(Store {
+            shelves: ArcSwap::from_pointee(Shelves { current, previous: None }),
+            open: Open::default(),
+            families,
+            room,
+            max_object: AtomicU64::new(shares.object),
+            next: AtomicU64::new(1),
+            counts,
+            resizing: Mutex::new(()),
+        }))
+    }
+
+    /// The largest body stored, in bytes.
+    pub fn max_object(&self) -> u64 {
+        self.max_object.load(Ordering::Relaxed)
+    }
+
+    /// How many variants of a resource are stored, by the hash of its key without variance. Does not scan; fills in
+    /// progress are not counted.
+    pub fn variants(&self, primary: &HashBinary) -> usize {
+        let shelves = self.shelves.load();
+        let first = shelves.current.contains(primary) || shelves.previous.as_ref().is_some_and(|p| p.contains(primary));
+        usize::from(first) + self.families.count(primary)
+    }
+
+    /// Removes a resource with all its variants, by the hash of its key without variance. Fills in progress go on for
+    /// those who read them and are not stored. The number of entries and fills concerned.
+    pub fn invalidate(&self, primary: &HashBinary) -> usize {
+        self.remove(&Place { primary: *primary, slot: *primary })
+    }
+
+    /// The entry in `slot`.
+    fn get(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
+        let shelves = self.shelves.load();
+        // In this order: a move inserts before it removes.
+        if let Some(previous) = &shelves.previous {
+            return previous.get(slot).or_else(|| shelves.current.get(slot));
+        }
+        shelves.current.get(slot)
+    }
+
+    /// A fill for `place`, listed for others to find.
+    fn begin(&self, place: Place, meta: Meta) -> Arc<Fill> {
+        let serial = Serial(self.next.fetch_add(1, Ordering::Relaxed));
+        let limit = self.max_object.load(Ordering::Relaxed);
+        let fill = Arc::new(Fill::new(place, serial, meta, limit, Claim::new(Arc::clone(&self.room))));
+        self.open.add(Arc::clone(&fill));
+        fill
+    }
+
+    /// The fill has come to its end: stores it, if it is to be stored, then lets its readers end.
+    ///
+    /// # Errors
+    /// If its length belies its head. Then nothing has changed and [`Store::abandon`] is to follow.
+    fn close(&self, fill: &Fill) -> Result<()> {
+        if fill.is_belied() {
+            fill.pass(NotStored::LengthMismatch);
+            return Err(Broken::LengthMismatch.error());
+        }
+        let mut shard = self.open.lock(&fill.place.primary);
+        match fill.body() {
+            Ok(body) => {
+                let mut meta = fill.meta.clone();
+                meta.settle(body.len())?;
+                self.put(Stored { place: fill.place, serial: fill.serial, meta, body });
+                self.counts.stored.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(reason) => self.counts.count_not_stored(reason),
+        }
+        self.open.remove(&mut shard, fill);
+        drop(shard);
+        self.counts.cut.fetch_add(fill.end(true), Ordering::Relaxed);
+        self.shelves.load().current.settle();
+        Ok(())
+    }
+
+    /// The fill will not come to its end.
+    fn abandon(&self, fill: &Fill) {
+        let mut shard = self.open.lock(&fill.place.primary);
+        self.open.remove(&mut shard, fill);
+        drop(shard);
+        self.counts.count_not_stored(fill.body().err().unwrap_or(NotStored::Aborted));
+        self.counts.cut.fetch_add(fill.end(false), Ordering::Relaxed);
+    }
+
+    /// Stores `entry`. The resource's lock must be held.
+    fn put(&self, entry: Stored) {
+        if !entry.place.is_secondary() {
+            // pingora no longer takes variants from before the lineage of the primary slot; without this they would
+            // count as variants until they are evicted.
+            for slot in self.families.slots(&entry.place.primary) {
+                if self.get(&slot).is_some_and(|sibling| sibling.meta.provenance() < entry.meta.provenance()) {
+                    self.take(&slot);
+                }
+            }
+        }
+        self.families.note(&entry);
+        let slot = entry.place.slot;
+        let shelves = self.shelves.load();
+        shelves.current.insert(Arc::new(entry));
+        if let Some(previous) = &shelves.previous {
+            previous.remove(&slot);
+        }
+    }
+
+    /// Removes what is in `slot`. The resource's lock must be held.
+    fn take(&self, slot: &HashBinary) -> bool {
+        let shelves = self.shelves.load();
+        let previous = shelves.previous.as_ref().and_then(|previous| previous.remove(slot));
+        if let Some(entry) = &previous {
+            self.families.forget(&entry.place, entry.serial);
+        }
+        shelves.current.remove(slot).is_some() || previous.is_some()
+    }
+
+    /// The slots meant by `place`: the whole family for a resource, one for a variant.
+    fn slots(&self, place: &Place) -> Vec<HashBinary> {
+        let mut slots = if place.is_secondary() { Vec::new() } else { self.families.slots(&place.primary) };
+        slots.push(place.slot);
+        slots
+    }
+
+    /// Removes what is stored at `place`, and sees to it that what is coming in is not stored.
+    fn remove(&self, place: &Place) -> usize {
+        let shard = self.open.lock(&place.primary);
+        let fills = shard.get(&place.primary).map_or(&[][..], |fills| fills);
+        let meant = fills.iter().filter(|fill| !place.is_secondary() || fill.place.slot == place.slot);
+        let filling = meant.inspect(|fill| fill.pass(NotStored::Purged)).count();
+        let gone = self.slots(place).iter().filter(|slot| self.take(slot)).count();
+        self.counts.purged.fetch_add(gone as u64, Ordering::Relaxed);
+        filling + gone
+    }
+
+    /// Makes what is stored at `place` stale.
+    fn outdate(&self, place: &Place, now: SystemTime) -> usize {
+        let _lock = self.open.lock(&place.primary);
+        let entries = self.slots(place).into_iter().filter_map(|slot| self.get(&slot));
+        let expired = entries.map(|entry| {
+            let mut meta = entry.meta.clone();
+            meta.expire(now);
+            self.put(entry.with_meta(meta));
+        });
+        expired.count()
+    }
+
+    /// Puts `meta` over the body it was looked up with, if that is still there.
+    fn replace_meta(&self, place: &Place, mut meta: Meta) -> Result<bool> {
+        let _lock = self.open.lock(&place.primary);
+        match self.get(&place.slot) {
+            Some(entry) if meta.serial() == Some(entry.serial) => {
+                meta.settle(entry.body.len())?;
+                self.put(entry.with_meta(meta));
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+}

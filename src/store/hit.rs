@@ -1,0 +1,117 @@
+//! Reading a body: a complete one, in whole or in ranges, or one that is still coming in.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::cache::storage::HandleHit;
+use pingora::cache::trace::SpanHandle;
+use pingora::cache::{CacheKey, Storage};
+use pingora::{Error, ErrorType, Result};
+
+use super::Broken;
+use super::entry::Stored;
+use super::fill::Fill;
+use super::flow::{Read, Who};
+
+/// A reader of a complete entry. Holds the entry, so that its eviction does not cut a transfer.
+#[derive(Debug)]
+pub(super) struct Whole {
+    entry: Arc<Stored>,
+    at: u64,
+    end: u64,
+}
+
+impl Whole {
+    pub(super) fn new(entry: Arc<Stored>) -> Whole {
+        let end = entry.body.len();
+        Whole { entry, at: 0, end }
+    }
+}
+
+#[async_trait]
+impl HandleHit for Whole {
+    async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        let piece = self.entry.body.piece(self.at, self.end);
+        self.at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Ok(piece)
+    }
+
+    async fn finish(self: Box<Self>, _: &'static (dyn Storage + Sync), _: &CacheKey, _: &SpanHandle) -> Result<()> {
+        Ok(())
+    }
+
+    fn can_seek(&self) -> bool {
+        true
+    }
+
+    /// May be called again for the next range, before or behind the last one.
+    fn seek(&mut self, start: usize, end: Option<usize>) -> Result<()> {
+        let length = self.entry.body.len();
+        let start = start as u64;
+        let end = end.map_or(length, |end| length.min(end as u64));
+        if start >= length || end < start {
+            return Error::e_explain(ErrorType::InternalError, format!("no range {start}-{end} in {length} bytes"));
+        }
+        (self.at, self.end) = (start, end);
+        Ok(())
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync) {
+        self
+    }
+}
+
+/// A reader of a fill.
+#[derive(Debug)]
+pub(super) struct Following {
+    fill: Arc<Fill>,
+    seat: u64,
+}
+
+impl Following {
+    /// A reader from the first byte, if the fill still has that.
+    pub(super) fn attach(fill: &Arc<Fill>, who: Who) -> Option<Following> {
+        let seat = fill.sit(who)?;
+        Some(Following { fill: Arc::clone(fill), seat })
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.fill.stand(self.seat);
+    }
+}
+
+#[async_trait]
+impl HandleHit for Following {
+    async fn read_body(&mut self) -> Result<Option<Bytes>> {
+        match self.fill.next(self.seat).await {
+            Read::Bytes(bytes) => Ok(Some(bytes)),
+            Read::End => Ok(None),
+            Read::Broken(broken) => Err(broken.error()),
+            Read::Pending => Err(Broken::Aborted.error()),
+        }
+    }
+
+    async fn finish(self: Box<Self>, _: &'static (dyn Storage + Sync), _: &CacheKey, _: &SpanHandle) -> Result<()> {
+        Ok(())
+    }
+
+    fn should_count_access(&self) -> bool {
+        false
+    }
+
+    fn as_any(&self) -> &(dyn Any + Send + Sync) {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut (dyn Any + Send + Sync) {
+        self
+    }
+}

@@ -1,0 +1,83 @@
+//! The fills in progress, and the locks under which what is stored for a resource changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::{RwLock, RwLockWriteGuard};
+use pingora::cache::key::HashBinary;
+
+use super::entry::Place;
+use super::fill::Fill;
+use super::meta::Serial;
+use super::shard;
+
+/// Fills by resource.
+///
+/// Everything that changes what is stored for a resource (a fill's end, a purge, a new head, a move between shelves)
+/// holds the resource's shard in writing, so that each sees the other's work whole: a fill that ends while its key is
+/// purged is either purged or was told before not to be stored.
+#[derive(Debug)]
+pub(super) struct Open {
+    shards: Vec<RwLock<Shard>>,
+    /// Fills in all shards, so that a lookup takes no lock while there is none.
+    count: AtomicUsize,
+}
+
+/// The fills of the resources that share a lock.
+pub(super) type Shard = HashMap<HashBinary, Vec<Arc<Fill>>>;
+
+impl Default for Open {
+    fn default() -> Self {
+        Open { shards: (0..shard::COUNT).map(|_| RwLock::default()).collect(), count: AtomicUsize::new(0) }
+    }
+}
+
+impl Open {
+    /// The resource's lock.
+    pub(super) fn lock(&self, primary: &HashBinary) -> RwLockWriteGuard<'_, Shard> {
+        self.shards[shard::of(primary)].write()
+    }
+
+    /// Every lock. Always taken in this order, and nobody else holds more than one.
+    pub(super) fn lock_all(&self) -> Vec<RwLockWriteGuard<'_, Shard>> {
+        self.shards.iter().map(RwLock::write).collect()
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Adds a fill.
+    pub(super) fn add(&self, fill: Arc<Fill>) {
+        self.lock(&fill.place.primary).entry(fill.place.primary).or_default().push(fill);
+        self.count.fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes a fill out of its locked `shard`.
+    pub(super) fn remove(&self, shard: &mut Shard, fill: &Fill) {
+        if let Some(fills) = shard.get_mut(&fill.place.primary) {
+            let before = fills.len();
+            fills.retain(|f| f.serial != fill.serial);
+            self.count.fetch_sub(before - fills.len(), Ordering::Release);
+            if fills.is_empty() {
+                shard.remove(&fill.place.primary);
+            }
+        }
+    }
+
+    /// What `pick` makes of the latest fill for `place` that it wants.
+    pub(super) fn latest<T>(&self, place: &Place, pick: impl Fn(&Arc<Fill>) -> Option<T>) -> Option<T> {
+        if self.count() == 0 {
+            return None;
+        }
+        let shard = self.shards[shard::of(&place.primary)].read();
+        shard.get(&place.primary)?.iter().rev().filter(|fill| fill.place.slot == place.slot).find_map(pick)
+    }
+
+    /// The fill `serial` for `place`.
+    pub(super) fn find(&self, place: &Place, serial: Serial) -> Option<Arc<Fill>> {
+        self.latest(place, |fill| (fill.serial == serial).then(|| Arc::clone(fill)))
+    }
+}
