@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pingora::apps::http_app::HttpServer;
 use pingora::apps::HttpServerOptions;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds};
@@ -85,7 +86,10 @@ impl Running {
             .custom(Proxy::connector(), lane::entrance(edge.clone()))
             .server_options(options)
             .build();
-        let (addresses, fds) = hand_over(listeners, |address| proxy.add_tcp(address))?;
+        let (addresses, fds) = hand_over(listeners, |address| {
+            // The lane buffers what is worth buffering; 64 KiB per connection would be pingora's way.
+            proxy.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
+        })?;
         tasks.spawn(async move { proxy.start_service(Some(fds), proxy_stopped, 1).await });
 
         let mut admin = None;

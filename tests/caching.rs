@@ -682,7 +682,7 @@ async fn a_refresh_does_not_hold_the_connection_that_caused_it() {
     let control = "max-age=1, stale-while-revalidate=60";
     origin.on_each("/a", [Reply::ok("old").header("Cache-Control", control), Reply::fresh(60, "new").held_by(&gate)]);
     origin.on("/b", Reply::ok("beta"));
-    let edge = Edge::over(&[&origin], "").await;
+    let edge = Edge::over(&[&origin], "[server.limits]\nrequests_per_connection = 1000000\n").await;
     edge.get("/a").await.expect(200);
     let mut client = edge.client().await;
     while client.get("/a").await.expect(200).verdict() != "UPDATING" {}

@@ -49,12 +49,14 @@ pub(super) struct Framed {
     stream: Option<Stream>,
     ahead: BytesMut,
     rest: Rest,
+    /// A response's head that waits for the first bytes of its body, to leave with them in one packet.
+    held: BytesMut,
 }
 
 impl Framed {
     /// Wraps a fresh connection.
     pub(super) fn new(stream: Stream) -> Framed {
-        Framed { stream: Some(stream), ahead: BytesMut::new(), rest: Rest::Length(0) }
+        Framed { stream: Some(stream), ahead: BytesMut::new(), rest: Rest::Length(0), held: BytesMut::new() }
     }
 
     /// Bytes read but not yet part of a request.
@@ -142,6 +144,20 @@ impl Framed {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
+    /// Sends the head that waits, if one does.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            let written = self.inner()?.poll_write(cx, &held);
+            self.held = held;
+            match ready!(written)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.held.advance(n),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// After the request's end: keeps what comes for the next, tells only of the client's leaving.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
@@ -153,6 +169,11 @@ impl Framed {
             }
         }
     }
+}
+
+/// Whether these bytes are a whole head of a response. A body that looks like one waits no longer than its end.
+fn is_head(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.") && bytes.ends_with(b"\r\n\r\n")
 }
 
 async fn linger(mut stream: Stream) {
@@ -197,9 +218,15 @@ impl AsyncRead for Framed {
     }
 }
 
+/// The sockets below are unbuffered: pingora flushes a body of known length only at its end, and a buffer would hold
+/// back what a backend sends piece by piece. So that a small response is still one packet, its head alone waits here.
 impl AsyncWrite for Framed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.inner()?.poll_write(cx, buf)
+        if self.held.is_empty() && is_head(buf) {
+            self.held.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -207,7 +234,24 @@ impl AsyncWrite for Framed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.inner()?.poll_write_vectored(cx, bufs)
+        loop {
+            if self.held.is_empty() {
+                return self.inner()?.poll_write_vectored(cx, bufs);
+            }
+            let held = std::mem::take(&mut self.held);
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+            let written = self.inner()?.poll_write_vectored(cx, &[io::IoSlice::new(&held), io::IoSlice::new(first)]);
+            self.held = held;
+            let n = ready!(written)?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = n.min(self.held.len());
+            self.held.advance(of_head);
+            if n > of_head {
+                return Poll::Ready(Ok(n - of_head));
+            }
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -215,10 +259,12 @@ impl AsyncWrite for Framed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(cx))?;
         self.inner()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(cx))?;
         self.inner()?.poll_shutdown(cx)
     }
 }

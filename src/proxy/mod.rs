@@ -133,6 +133,11 @@ impl ProxyHttp for Proxy {
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if session.cache.bypassing() {
+            // The predictor remembers that the last response for this key could not be stored.
+            ctx.cache.fwd.get_or_insert(Fwd::UriMiss);
+            ctx.cache.detail.get_or_insert("hit-for-miss");
+        }
         if !ctx.cache.only_if_cached {
             return Ok(true);
         }

@@ -33,13 +33,10 @@ pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
         CachePhase::Miss => forward(Fwd::UriMiss, true, in_vain),
         CachePhase::Expired | CachePhase::Revalidated => forward(Fwd::Stale, true, in_vain),
         CachePhase::RevalidatedNoCache(_) => forward(Fwd::Stale, false, in_vain),
-        CachePhase::Bypass => {
-            Outcome { detail: detail.or(Some("hit-for-miss")), ..forward(Fwd::UriMiss, false, in_vain) }
-        }
         CachePhase::Disabled(reason) => {
             Outcome { detail: detail.or(word(reason)), ..forward(Fwd::Bypass, false, in_vain) }
         }
-        CachePhase::Uninit | CachePhase::CacheKey => forward(Fwd::Bypass, false, None),
+        CachePhase::Bypass | CachePhase::Uninit | CachePhase::CacheKey => forward(Fwd::Bypass, false, None),
     }
 }
 

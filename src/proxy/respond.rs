@@ -45,6 +45,10 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
 /// When the client is gone.
 pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
     ctx.end(refusal.reason);
+    if refusal.status == 400 {
+        // Where one request could be read in two ways, the next one cannot be trusted to begin where it seems to.
+        session.set_keepalive(None);
+    }
     let mut body = String::new();
     let _infallible = writeln!(body, "{}", refusal.sentence);
     let mut response = ResponseHeader::build(refusal.status, Some(8))?;
