@@ -28,8 +28,8 @@ use super::meta::{Declared, Meta, Serial};
 use super::room::Claim;
 use super::{Broken, NotStored};
 
-/// How long a reader that holds up the others may take nothing. A live client over a bad path makes some progress in
-/// that time, and pingora's own write timeouts are of the same order.
+/// How long a reader that holds up the others may take nothing. It takes 64 to 128 KiB at a time, so a client that
+/// receives 13 KB/s passes; and the others have to bear it that long.
 const STALL: Duration = Duration::from_secs(10);
 
 /// A fill.

@@ -4,8 +4,9 @@
 //! three promises instead.
 //!
 //! * *Bounded.* Bodies, heads, keys and a measured overhead are weighed. `memory` covers complete entries and what fills
-//!   retain; see `room.rs` for the division. Not in it: what slow clients still read of entries that were evicted
-//!   meanwhile, and what passing fills hold for their readers, about 1 MiB each (`fill.rs`).
+//!   hold; see `room.rs` for the division. Beyond it go only what slow clients still read of entries evicted meanwhile,
+//!   and what a fill that is not retained holds for its readers when there is no room left: about 2 MiB each, see
+//!   `flow.rs`.
 //! * *Everyone streams.* Whoever asks for a key that is being filled gets the bytes as they come.
 //! * *Fails loudly.* A fill that ends early or with the wrong length is an error to every reader, and is not stored.
 //!
@@ -113,16 +114,17 @@ impl Store {
 
     /// How many variants of a resource are stored, by the hash of its key without variance. Does not scan; fills in
     /// progress are not counted.
-    pub fn variants(&self, primary: &HashBinary) -> usize {
+    pub fn variants(&self, primary: HashBinary) -> usize {
         let shelves = self.shelves.load();
-        let first = shelves.current.contains(primary) || shelves.previous.as_ref().is_some_and(|p| p.contains(primary));
-        usize::from(first) + self.families.count(primary)
+        let first =
+            shelves.current.contains(&primary) || shelves.previous.as_ref().is_some_and(|p| p.contains(&primary));
+        usize::from(first) + self.families.count(&primary)
     }
 
     /// Removes a resource with all its variants, by the hash of its key without variance. Fills in progress go on for
     /// those who read them and are not stored. The number of entries and fills concerned.
-    pub fn invalidate(&self, primary: &HashBinary) -> usize {
-        self.remove(&Place { primary: *primary, slot: *primary })
+    pub fn invalidate(&self, primary: HashBinary) -> usize {
+        self.remove(&Place { primary, slot: primary })
     }
 
     /// The entry in `slot`.

@@ -12,8 +12,8 @@ impl Store {
     ///
     /// A new `max_object` holds for fills that begin from now on. For a new `memory` entries are moved, because moka
     /// cannot change a capacity; nothing is lost when the store grows. When it shrinks, what is kept is chosen without
-    /// regard to use, since moka does not tell. Lookups find every entry throughout. Takes about a microsecond per
-    /// entry: not for a runtime's thread.
+    /// regard to use, since moka does not tell. Lookups look in both places meanwhile. Walks over all entries: not for a
+    /// runtime's thread.
     pub fn resize(&self, params: Params) {
         let _one_at_a_time = self.resizing.lock();
         let shares = Shares::of(params.memory, params.max_object);

@@ -96,7 +96,7 @@ async fn a_purge_reaches_a_fill_in_progress() {
     let (store, key) = (store(), key("a"));
     let (mut writer, mut own) = fill(store, &key, meta(&[])).await;
     writer.write_body(Bytes::from("be"), false).await.unwrap();
-    assert_eq!(store.invalidate(&key.primary_bin()), 1);
+    assert_eq!(store.invalidate(key.primary_bin()), 1);
     assert!(get(store, &key).await.is_none());
     writer.write_body(Bytes::from("fore"), true).await.unwrap();
     writer.finish().await.unwrap();

@@ -3,6 +3,7 @@
 mod complete;
 mod filling;
 mod large;
+mod proxied;
 mod variants;
 
 use std::time::{Duration, SystemTime};
