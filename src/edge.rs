@@ -12,7 +12,7 @@ use crate::connections::Connections;
 use crate::snapshot::Snapshot;
 use crate::store::{self, Store};
 use crate::telemetry::{AccessLog, Metrics};
-use crate::upstream::resolve::Resolver;
+use crate::upstream::resolve::{self, Resolver};
 use crate::{clock, config};
 
 /// A running edge.
@@ -21,7 +21,7 @@ pub struct Edge {
     store: &'static Store,
     metrics: Metrics,
     access_log: ArcSwap<AccessLog>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<dyn Resolver>,
     connections: Connections,
     generations: watch::Sender<u64>,
     draining: AtomicBool,
@@ -35,7 +35,7 @@ impl Edge {
     /// Sentences for the operator: what of the configuration cannot be had on this machine.
     pub fn new(config: Config) -> Result<Edge, Vec<String>> {
         let metrics = Metrics::new();
-        let resolver = Arc::new(Resolver::system());
+        let resolver: Arc<dyn Resolver> = Arc::new(resolve::System::new());
         let access_log = open_log(&config.access_log, &metrics).map_err(|e| vec![e])?;
         let store = Store::new(store_params(&config.cache));
         let snapshot = Snapshot::build(config, None, &resolver, &metrics, clock::now())?;

@@ -42,7 +42,7 @@ impl Snapshot {
     pub fn build(
         config: Config,
         before: Option<&Snapshot>,
-        resolver: &Arc<Resolver>,
+        resolver: &Arc<dyn Resolver>,
         metrics: &Metrics,
         now: Tick,
     ) -> Result<Snapshot, Vec<String>> {

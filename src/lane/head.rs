@@ -85,6 +85,10 @@ fn parse(buf: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     if bare_line_feed(&buf[..len]) {
         return Err(Refusal::Malformed("bare-line-feed"));
     }
+    if request.path.is_some_and(|target| target.contains('#')) {
+        // Pingora would drop the fragment; another parser might not (RFC 9112 §3.2).
+        return Err(Refusal::Malformed("target"));
+    }
     if matches!(request.method, Some("CONNECT" | "TRACE")) {
         return Err(Refusal::Method);
     }

@@ -80,7 +80,7 @@ impl Pool {
     }
 
     /// Starts to resolve the pool's names; ends with the pool.
-    pub fn watch(self: &Arc<Self>, resolver: &Arc<Resolver>) {
+    pub fn watch(self: &Arc<Self>, resolver: &Arc<dyn Resolver>) {
         for (entry, backend) in self.config.backends.iter().enumerate() {
             if backend.host.parse::<IpAddr>().is_ok() {
                 continue;
@@ -88,11 +88,14 @@ impl Pool {
             let pool = Arc::downgrade(self);
             let host = backend.host.clone();
             let resolver = resolver.clone();
-            let task = tokio::spawn(resolve::watch(host, resolver, move |addresses| {
-                if let Some(pool) = pool.upgrade() {
-                    pool.resolved(entry, addresses);
-                }
-            }));
+            let task = tokio::spawn(async move {
+                let found = |addresses| {
+                    if let Some(pool) = pool.upgrade() {
+                        pool.resolved(entry, addresses);
+                    }
+                };
+                resolve::watch(&host, &*resolver, resolve::Params::DEFAULT, found).await;
+            });
             self.watches.lock().push(task.abort_handle());
         }
     }
