@@ -91,12 +91,7 @@ fn check(path: &std::path::Path) -> ExitCode {
     match config::load(path) {
         Ok(Loaded { config, warnings }) => {
             complain(&warnings);
-            print(&format!(
-                "{}: ok ({} pools, {} routes)\n",
-                path.display(),
-                config.pools.len(),
-                config.routes.len()
-            ))
+            print(&format!("{}: ok ({} pools, {} routes)\n", path.display(), config.pools.len(), config.routes.len()))
         }
         Err(problems) => report(&problems),
     }

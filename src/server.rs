@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pingora::apps::http_app::HttpServer;
 use pingora::apps::HttpServerOptions;
+use pingora::apps::http_app::HttpServer;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::configuration::ServerConf;
@@ -186,7 +186,11 @@ async fn serve(running: Running, signals: &mut Signals) {
         }
     }
     let grace = running.edge.peek().config().server.grace_period;
-    log::info!("draining: up to {} for {} connections", humantime::format_duration(grace), running.edge.connections().count());
+    log::info!(
+        "draining: up to {} for {} connections",
+        humantime::format_duration(grace),
+        running.edge.connections().count()
+    );
     tokio::select! {
         cut = running.drain(grace) => match cut {
             0 => log::info!("drained"),

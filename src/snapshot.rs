@@ -67,7 +67,8 @@ impl Snapshot {
             return Err(errors);
         }
         let routes: Vec<_> = config.routes.iter().filter_map(|route| route_of(route, &pools, metrics)).collect();
-        let table = Table::new(routes.iter().enumerate().map(|(i, r)| (r.config.host.clone(), r.config.path.clone(), i)));
+        let table =
+            Table::new(routes.iter().enumerate().map(|(i, r)| (r.config.host.clone(), r.config.path.clone(), i)));
         let generation = before.map_or(1, |b| b.generation + 1);
         Ok(Snapshot { generation, config, table, routes, pools })
     }

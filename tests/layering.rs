@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Each module at the crate's root, and what it may import. Who is not listed may import nothing.
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["server", "demo", "config", "clock", "units"]),
+    ("cli", &["server", "demo", "reload", "config", "clock", "units"]),
     ("demo", &["server", "config", "clock", "units"]),
     (
         "server",
@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "admin",
             "reload",
             "health_check",
+            "edge",
             "store",
             "snapshot",
             "upstream",
@@ -38,10 +39,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("proxy", MIDDLE),
     ("lane", MIDDLE),
-    ("admin", MIDDLE),
+    ("admin", ADMIN),
     ("reload", MIDDLE),
     ("health_check", MIDDLE),
-    ("snapshot", &["upstream", "config", "routing", "telemetry"]),
+    ("edge", &["connections", "store", "snapshot", "upstream", "telemetry", "config", "clock"]),
+    ("connections", &[]),
+    ("snapshot", &["upstream", "config", "routing", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
     ("telemetry", &["config", "cache", "clock", "units"]),
@@ -56,7 +59,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
+/// As `MIDDLE`, and `reload`: the admin listener is one of the two ways to ask for one.
+const ADMIN: &[&str] = &["edge", "reload", "snapshot", "upstream", "telemetry", "config", "clock", "tail", "units"];
+
 const MIDDLE: &[&str] = &[
+    "edge",
     "store",
     "snapshot",
     "upstream",

@@ -37,7 +37,9 @@ impl Admin {
         match path {
             "/reload" if method == Method::POST => self.reload(),
             "/reload" => Answer::not_allowed("POST"),
-            "/healthz" | "/readyz" | "/config" | "/pools" | "/metrics" | "/" if !read => Answer::not_allowed("GET, HEAD"),
+            "/healthz" | "/readyz" | "/config" | "/pools" | "/metrics" | "/" if !read => {
+                Answer::not_allowed("GET, HEAD")
+            }
             "/" => Answer::text(200, INDEX),
             "/healthz" => Answer::text(200, "ok\n"),
             "/readyz" => self.ready(),

@@ -118,12 +118,7 @@ impl Framed {
     }
 
     /// Reads ahead, since where the body ends is known only when its bytes are there.
-    fn read_chunks(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-        mut chunks: Chunks,
-    ) -> Poll<io::Result<()>> {
+    fn read_chunks(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, mut chunks: Chunks) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
             ready!(self.poll_ahead(cx))?;
         }

@@ -215,8 +215,14 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n"), Rest::Length(12));
-        assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"), Rest::Chunked(Chunks::START));
-        assert_eq!(rest("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: x, Upgrade\r\n\r\n"), Rest::Upgraded);
+        assert_eq!(
+            rest("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"),
+            Rest::Chunked(Chunks::START)
+        );
+        assert_eq!(
+            rest("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: x, Upgrade\r\n\r\n"),
+            Rest::Upgraded
+        );
         assert_eq!(rest("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\n\r\n"), Rest::Length(0));
     }
 

@@ -21,10 +21,10 @@ use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
 use crate::cache::{key, lookup, validate, vary};
+use crate::clock;
 use crate::config::RouteCache;
 use crate::snapshot::Route;
 use crate::store::Store;
-use crate::clock;
 
 /// What every request's cache shares.
 pub(super) struct Shared {
@@ -75,9 +75,7 @@ pub(super) fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
 /// Which variant of a stored response's family the request selects; `None` if the response does not vary.
 pub(super) fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeader) -> Option<HashBinary> {
     match vary::Vary::from(stored) {
-        vary::Vary::Fields(fields) => {
-            Some(vary::Variance::new(&route.config.cache.vary, &fields, &request.headers).0)
-        }
+        vary::Vary::Fields(fields) => Some(vary::Variance::new(&route.config.cache.vary, &fields, &request.headers).0),
         // What varies on `*` is never stored.
         vary::Vary::None | vary::Vary::Star => None,
     }
@@ -121,16 +119,19 @@ pub(super) fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error
 }
 
 /// May this response, or this stored response as a 304 has updated it, be stored?
-pub(super) fn judge_response(store: &Store, session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> RespCacheable {
+pub(super) fn judge_response(
+    store: &Store,
+    session: &Session,
+    response: &ResponseHeader,
+    ctx: &mut Ctx,
+) -> RespCacheable {
     let Some(route) = ctx.route.clone() else { return RespCacheable::Uncacheable(NoCacheReason::OriginNotCache) };
     let now = clock::wall();
     let asked = ctx.asked.unwrap_or(now);
     let merged = merge_not_modified(session, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
     match admit(store, &route, session, head, asked, now) {
-        Ok((freshness, header)) => {
-            RespCacheable::Cacheable(meta(&freshness, header))
-        }
+        Ok((freshness, header)) => RespCacheable::Cacheable(meta(&freshness, header)),
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);
             RespCacheable::Uncacheable(NoCacheReason::OriginNotCache)
@@ -168,7 +169,7 @@ fn admit(
         return Err(NotStorable::TooLarge);
     }
     if is_new_variant(session, &response.headers) {
-        let kept = session.cache.maybe_cache_key().map_or(0, |key| store.variants(&key.primary_bin()));
+        let kept = session.cache.maybe_cache_key().map_or(0, |key| store.variants(key.primary_bin()));
         policy.vary.admit_variant(kept)?;
     }
     let mut header = response.clone();
@@ -256,7 +257,10 @@ pub(super) fn not_modified(session: &Session, response: &ResponseHeader) -> bool
 /// off the request upstream, and looks at it again only for what is stored.
 pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader) {
     let request = session.req_header();
-    if session.cache.enabled() || !ctx.cache.looked_up || !(request.method == Method::GET || request.method == Method::HEAD) {
+    if session.cache.enabled()
+        || !ctx.cache.looked_up
+        || !(request.method == Method::GET || request.method == Method::HEAD)
+    {
         return;
     }
     let answer = validate::answer(&request.headers, response.status, &response.headers, clock::wall());

@@ -11,8 +11,8 @@ use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
 use crate::clock;
 use crate::snapshot::{Route, Snapshot};
-use crate::telemetry::metrics::InFlight;
 use crate::telemetry::Termination;
+use crate::telemetry::metrics::InFlight;
 use crate::units::Tick;
 use crate::upstream::{Attempt, Failure};
 

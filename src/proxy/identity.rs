@@ -71,7 +71,12 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 ///
 /// # Errors
 /// Only for a value that no header can hold, which the values here cannot be.
-pub(super) fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, request: &mut RequestHeader) -> Result<()> {
+pub(super) fn forward(
+    ctx: &Ctx,
+    name: &str,
+    authority: Option<&HeaderValue>,
+    request: &mut RequestHeader,
+) -> Result<()> {
     let chain = if ctx.client.trusted { joined(&request.headers, X_FORWARDED_FOR) } else { None };
     let elements = if ctx.client.trusted { joined(&request.headers, FORWARDED) } else { None };
     let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted).cloned();
@@ -99,8 +104,7 @@ pub(super) fn forward(ctx: &Ctx, name: &str, authority: Option<&HeaderValue>, re
     if let Some(id) = &ctx.request_id {
         request.insert_header(X_REQUEST_ID, id.clone())?;
     }
-    request.append_header(http::header::VIA, via(request.version, name))
-        .map(|_| ())
+    request.append_header(http::header::VIA, via(request.version, name)).map(|_| ())
 }
 
 /// A `Via` member (RFC 9110 §7.6.3): the version received, and our name.
@@ -196,7 +200,10 @@ mod tests {
     #[test]
     fn an_element_quotes_what_needs_it() {
         let host = HeaderValue::from_static("a.example:8080");
-        assert_eq!(forwarded("192.0.2.1".parse().ok(), Some(&host)), "for=192.0.2.1;host=\"a.example:8080\";proto=http");
+        assert_eq!(
+            forwarded("192.0.2.1".parse().ok(), Some(&host)),
+            "for=192.0.2.1;host=\"a.example:8080\";proto=http"
+        );
         assert_eq!(forwarded("2001:db8::1".parse().ok(), None), "for=\"[2001:db8::1]\";proto=http");
     }
 }

@@ -58,7 +58,11 @@ pub(super) struct NoBody;
 #[async_trait]
 impl BodyWrite for NoBody {
     async fn write_all_buf(&mut self, data: &mut Bytes) -> Result<()> {
-        if data.is_empty() { Ok(()) } else { Error::e_explain(ErrorType::InternalError, "a body that was not announced") }
+        if data.is_empty() {
+            Ok(())
+        } else {
+            Error::e_explain(ErrorType::InternalError, "a body that was not announced")
+        }
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -122,7 +126,11 @@ impl Upload {
     }
 
     /// Writes the body until a chunk of the response's body comes.
-    pub(super) async fn until_body(&mut self, leg: &mut Leg, exchange: &Exchange) -> std::result::Result<Option<Bytes>, Failure> {
+    pub(super) async fn until_body(
+        &mut self,
+        leg: &mut Leg,
+        exchange: &Exchange,
+    ) -> std::result::Result<Option<Bytes>, Failure> {
         let failed = |e: Box<Error>| Failure::of_read(&e, Failure::BetweenBytesTimeout);
         while self.state == State::Open {
             tokio::select! {

@@ -28,15 +28,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     http::header::UPGRADE,
 ];
 /// What a client must not have removed by naming it in `Connection`: it would hide where a request comes from.
-const PROTECTED: [&str; 7] = [
-    "host",
-    "content-length",
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-request-id",
-];
+const PROTECTED: [&str; 7] =
+    ["host", "content-length", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// The request as the backend gets it.
 pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {

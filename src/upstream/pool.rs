@@ -59,7 +59,12 @@ impl Pool {
     ///
     /// # Errors
     /// A sentence for the operator when the pool's certificate authorities cannot be read.
-    pub fn new(config: Arc<config::Pool>, before: Option<&Pool>, metrics: &Metrics, now: Tick) -> Result<Arc<Pool>, String> {
+    pub fn new(
+        config: Arc<config::Pool>,
+        before: Option<&Pool>,
+        metrics: &Metrics,
+        now: Tick,
+    ) -> Result<Arc<Pool>, String> {
         let template = Template::new(&config)?;
         let resolved = config.backends.iter().map(|b| first_answer(b, before)).collect();
         let budget = Budget::new(config.retry.budget.clone());
