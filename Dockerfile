@@ -33,9 +33,9 @@ COPY conf/hedgerow.toml /etc/hedgerow/hedgerow.toml
 # A number, so that an orchestrator can see it is not root. Ports below 1024 may need a sysctl or a mapping.
 USER 10001:10001
 EXPOSE 8080
-# The admin listener is on the container's loopback, out of reach from outside. A slim image has no HTTP client, but its
-# bash can open a socket. A config that moves `admin` overrides this check.
+# The admin listener is on the container's loopback, out of reach from outside; a slim image has no HTTP client to ask
+# it with. A config that moves `admin` overrides this check with `--admin`.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/9090 && printf 'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
+    CMD ["hedgerow", "healthcheck"]
 ENTRYPOINT ["hedgerow"]
 CMD ["run", "--config", "/etc/hedgerow"]

@@ -102,7 +102,7 @@ impl Attempts {
             304 if !self.exchange.conditional => return Err(Failure::UnexpectedNotModified),
             _ => {}
         }
-        let took = leg.attempt.answered(clock::now());
+        let took = leg.attempt.answered(status, clock::now());
         let pool = &self.exchange.route.pool;
         pool.counters().first_byte(took);
         let timeouts = &pool.config().timeouts;

@@ -102,7 +102,7 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         return;
     }
     if let Some(attempt) = &mut ctx.upgraded {
-        attempt.answered(clock::now());
+        attempt.answered(response.status.as_u16(), clock::now());
     }
     let nominated: Vec<HeaderName> = response
         .headers

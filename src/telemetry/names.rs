@@ -116,7 +116,7 @@ fn strip(name: &'static str, suffix: &str) -> &'static str {
 pub const UNROUTED: &str = "-";
 
 /// States of a backend, the words of its life cycle.
-pub const BACKEND_STATES: &[&str] = &["healthy", "recovering", "probation", "ejected", "other"];
+pub const BACKEND_STATES: &[&str] = &["healthy", "recovering", "ejected", "other"];
 
 /// What became of an attempt.
 pub const ATTEMPT_RESULTS: &[&str] = &[
@@ -127,6 +127,7 @@ pub const ATTEMPT_RESULTS: &[&str] = &[
     "upstream-timeout",
     "upstream-closed",
     "upstream-invalid",
+    "deadline",
     "cancelled",
     "other",
 ];
@@ -138,12 +139,11 @@ pub const RETRY_REASONS: &[&str] = &[
     "upstream-timeout",
     "upstream-closed",
     "upstream-invalid",
-    "server-error",
     "other",
 ];
 
 /// Why a backend was taken out.
-pub const EJECTION_REASONS: &[&str] = &["consecutive-failures", "failure-rate", "health-check", "other"];
+pub const EJECTION_REASONS: &[&str] = &["consecutive-failures", "relapse", "checks-failed", "other"];
 
 /// What an active health check found.
 pub const HEALTH_CHECK_RESULTS: &[&str] = &["passed", "status", "timeout", "connect-failed", "invalid", "other"];

@@ -41,8 +41,6 @@ words! {
         UpstreamInvalid = "upstream-invalid",
         /// The route's time for the whole request was used up.
         Deadline = "deadline",
-        /// The edge is shutting down and the grace period was over.
-        Draining = "draining",
         /// A fault of the edge itself.
         Internal = "internal",
     }
@@ -61,7 +59,7 @@ impl Termination {
             Termination::BodyTooLarge => 413,
             Termination::MethodRefused => 405,
             Termination::NoRoute => 404,
-            Termination::NoBackend | Termination::Draining => 503,
+            Termination::NoBackend => 503,
             Termination::ConnectFailed | Termination::UpstreamClosed | Termination::UpstreamInvalid => 502,
             Termination::ConnectTimeout | Termination::UpstreamTimeout | Termination::Deadline => 504,
             Termination::Internal => 500,

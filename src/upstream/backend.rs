@@ -123,7 +123,7 @@ impl Backend {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Open,
-    Answered,
+    Answered { status: u16 },
     Failed(Failure),
 }
 
@@ -147,10 +147,11 @@ impl Attempt {
         self.started
     }
 
-    /// The first byte of a final response came at `now`; returns the time it took.
-    pub fn answered(&mut self, now: Tick) -> Duration {
+    /// The head of a final response came at `now`; returns the time it took. An answer is an answer: a 500 comes from
+    /// a backend that is there.
+    pub fn answered(&mut self, status: u16, now: Tick) -> Duration {
         let took = now.since(self.started);
-        self.outcome = Outcome::Answered;
+        self.outcome = Outcome::Answered { status };
         if let Some(token) = &mut self.token {
             self.backend.in_flight.answered(token);
         }
@@ -178,7 +179,8 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let result = match self.outcome {
-            Outcome::Answered => "ok",
+            Outcome::Answered { status: 500.. } => "server-error",
+            Outcome::Answered { .. } => "ok",
             Outcome::Failed(failure) => failure.termination().as_str(),
             Outcome::Open => {
                 // Nobody waited for the answer: all that is known is that it would have taken longer.
