@@ -107,9 +107,7 @@ impl Attempts {
         pool.counters().first_byte(took);
         let timeouts = &pool.config().timeouts;
         leg.http.set_read_timeout(Some(timeouts.between_bytes));
-        let mut seen = self.exchange.seen.lock();
-        seen.first_byte = Some(took);
-        seen.failure = None;
+        self.exchange.seen.lock().failure = None;
         Ok(())
     }
 
@@ -140,6 +138,7 @@ impl Attempts {
             // What the last attempt died of says more than that there is no other backend to try.
             let member = picked.map_err(|none| *seen.failure.get_or_insert(none))?;
             seen.tried.push(member.clone());
+            seen.began.get_or_insert(now);
             member
         };
         let attempt = member.backend.begin(now);

@@ -11,7 +11,7 @@ use pingora::cache::lock::CacheKeyLockImpl;
 use pingora::cache::predictor::CacheablePredictor;
 use pingora::cache::{CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, NoCacheReason, RespCacheable};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
+use pingora::proxy::{RangeType, Session, range_header_filter};
 use pingora::{Error, ErrorType};
 
 use super::ctx::Ctx;
@@ -25,6 +25,9 @@ use crate::clock;
 use crate::config::RouteCache;
 use crate::snapshot::Route;
 use crate::store::Store;
+
+/// Ranges in one request; more are answered with the whole (RFC 9110 §14.2: many small or overlapping ones are abuse).
+const MAX_RANGES: usize = 8;
 
 /// What every request's cache shares.
 pub(super) struct Shared {
@@ -128,6 +131,13 @@ pub(super) fn judge_response(
     let Some(route) = ctx.route.clone() else { return RespCacheable::Uncacheable(NoCacheReason::OriginNotCache) };
     let now = clock::wall();
     let asked = ctx.asked.unwrap_or(now);
+    if let Some(mismatch) = misfit(session, ctx) {
+        // What is stored was not what the origin confirmed: it is used this once, as pingora has no way back, and then gone.
+        if let Some(key) = session.cache.maybe_cache_key() {
+            store.invalidate(key.primary_bin());
+        }
+        return RespCacheable::Uncacheable(NoCacheReason::Custom(mismatch.as_str()));
+    }
     let merged = merge_not_modified(session, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
     match admit(store, &route, session, head, asked, now) {
@@ -182,6 +192,12 @@ fn admit(
 /// Whether the response varies and is not there to replace a stored variant.
 fn is_new_variant(session: &Session, headers: &HeaderMap) -> bool {
     vary::Vary::from(headers) != vary::Vary::None && session.cache.maybe_cache_meta().is_none()
+}
+
+/// Why a 304 is not about the stored response (RFC 9111 §4.3.4).
+fn misfit(session: &Session, ctx: &Ctx) -> Option<validate::Mismatch> {
+    let update = ctx.cache.not_modified.as_ref()?;
+    validate::check_304(session.cache.maybe_cache_meta()?.headers(), update).err()
 }
 
 /// Pingora merges five fields of a 304; the RFC wants all of them (RFC 9111 §3.2).
@@ -246,9 +262,15 @@ fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// When the response at hand was received.
+fn received(session: &Session) -> SystemTime {
+    let stored = session.cache.maybe_cache_meta().and_then(|meta| meta.extensions().get::<Freshness>());
+    stored.map_or_else(clock::wall, |freshness| freshness.received)
+}
+
 /// Does the stored response answer the client's condition with a 304?
 pub(super) fn not_modified(session: &Session, response: &ResponseHeader) -> bool {
-    let received = session.cache.maybe_cache_meta().map_or_else(clock::wall, CacheMeta::updated);
+    let received = received(session);
     let request = &session.req_header().headers;
     validate::answer(request, response.status, &response.headers, received) == validate::Answer::NotModified
 }
@@ -269,5 +291,15 @@ pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut 
         validate::trim_to_304(&mut fields);
         replace_fields(response, &fields);
         ctx.bodyless = true;
+    }
+}
+
+/// Which part of the response the client gets.
+pub(super) fn range(session: &Session, response: &mut ResponseHeader) -> RangeType {
+    let request = session.req_header();
+    let received = received(session);
+    match validate::if_range(&request.headers, &response.headers, received) {
+        validate::RangeUse::Honour => range_header_filter(request, response, Some(MAX_RANGES)),
+        validate::RangeUse::Ignore => RangeType::None,
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::snapshot::Route;
+use crate::units::Tick;
 use crate::upstream::{Failure, Member};
 
 /// The plan for the attempts of one request.
@@ -49,8 +50,10 @@ impl Exchange {
 pub struct Seen {
     /// The members asked, in order; the last one is the one that answered, if any did.
     pub tried: Vec<Arc<Member>>,
-    /// Time to first byte of the attempt that answered.
-    pub first_byte: Option<Duration>,
+    /// When the first attempt began.
+    pub began: Option<Tick>,
+    /// From there to the last byte of a backend, or to where it was given up.
+    pub took: Option<Duration>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
 }

@@ -164,6 +164,15 @@ impl UpstreamSession {
     }
 }
 
+impl Drop for UpstreamSession {
+    fn drop(&mut self) {
+        if let Some(attempts) = &self.attempts {
+            let mut seen = attempts.exchange().seen.lock();
+            seen.took = seen.began.map(|began| clock::now().since(began));
+        }
+    }
+}
+
 /// A failure as pingora carries it: upstream's fault, not to be repeated by pingora's own loop.
 pub(super) fn error(failure: Failure) -> Box<Error> {
     let mut e = Error::explain(ErrorType::HTTPStatus(failure.status()), failure.as_str());

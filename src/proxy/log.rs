@@ -118,10 +118,10 @@ struct Line {
 
 fn line(edge: &Edge, session: &Session, ctx: &Ctx, line: Line) {
     let request = session.req_header();
-    let (attempts, member, first_byte) = match &ctx.exchange {
+    let (attempts, member, upstream_time) = match &ctx.exchange {
         Some(exchange) => {
             let seen = exchange.seen.lock();
-            (u32::try_from(seen.tried.len()).unwrap_or(u32::MAX), seen.tried.last().cloned(), seen.first_byte)
+            (u32::try_from(seen.tried.len()).unwrap_or(u32::MAX), seen.tried.last().cloned(), seen.took)
         }
         None => (u32::from(ctx.upgraded.is_some()), None, None),
     };
@@ -138,7 +138,7 @@ fn line(edge: &Edge, session: &Session, ctx: &Ctx, line: Line) {
         status: line.status,
         bytes: session.body_bytes_sent() as u64,
         duration: line.duration,
-        upstream_time: first_byte,
+        upstream_time,
         route: ctx.route.as_ref().map(|r| r.config.name.as_str()),
         pool: backend.and(ctx.route.as_ref()).map(|r| r.pool.name()),
         backend: backend.map(|b| b.name()),

@@ -29,7 +29,7 @@ use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
-use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 
@@ -201,6 +201,10 @@ impl ProxyHttp for Proxy {
 
     fn cache_not_modified_filter(&self, session: &Session, response: &ResponseHeader, _ctx: &mut Ctx) -> Result<bool> {
         Ok(caching::not_modified(session, response))
+    }
+
+    fn range_header_filter(&self, session: &mut Session, response: &mut ResponseHeader, _ctx: &mut Ctx) -> RangeType {
+        caching::range(session, response)
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {

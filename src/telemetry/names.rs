@@ -133,14 +133,8 @@ pub const ATTEMPT_RESULTS: &[&str] = &[
 ];
 
 /// Why a request was tried again.
-pub const RETRY_REASONS: &[&str] = &[
-    "connect-failed",
-    "connect-timeout",
-    "upstream-timeout",
-    "upstream-closed",
-    "upstream-invalid",
-    "other",
-];
+pub const RETRY_REASONS: &[&str] =
+    &["connect-failed", "connect-timeout", "upstream-timeout", "upstream-closed", "upstream-invalid", "other"];
 
 /// Why a backend was taken out.
 pub const EJECTION_REASONS: &[&str] = &["consecutive-failures", "relapse", "checks-failed", "other"];
