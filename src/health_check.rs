@@ -3,7 +3,6 @@
 //! A check uses its own connection and closes it: a pooled one would tell of the connection's health, and a backend
 //! whose workers are all busy with kept-alive connections would look healthy to whoever holds one.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 use futures::future::join_all;
@@ -21,17 +20,20 @@ use crate::upstream::{Member, Pool};
 pub async fn run(edge: Arc<Edge>) {
     let connector = Arc::new(Connector::new(None));
     let mut generations = edge.generations();
-    let mut watched: HashSet<usize> = HashSet::new();
+    // Weak, so that a pool's address is not taken for that of another that came to stand in the same place.
+    let mut watched: Vec<Weak<Pool>> = Vec::new();
     loop {
         let snapshot = edge.snapshot();
-        // A pool that a reload left as it was is the same pool and is being checked already.
-        let pools: HashSet<usize> = snapshot.pools().iter().map(|p| Arc::as_ptr(p) as usize).collect();
-        for pool in snapshot.pools().iter().filter(|p| !watched.contains(&(Arc::as_ptr(p) as usize))) {
+        for pool in snapshot.pools() {
+            // A pool that a reload left as it was is the same pool and is being checked already.
+            if watched.iter().any(|known| known.as_ptr() == Arc::as_ptr(pool)) {
+                continue;
+            }
             if let Some(check) = pool.config().health.clone() {
                 tokio::spawn(check_pool(Arc::downgrade(pool), check, connector.clone()));
             }
         }
-        watched = pools;
+        watched = snapshot.pools().iter().map(Arc::downgrade).collect();
         drop(snapshot);
         if generations.changed().await.is_err() {
             return;

@@ -131,6 +131,8 @@ impl Failure {
             ErrorType::ConnectRefused => Failure::ConnectionRefused,
             ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectionTimeout,
             ErrorType::InvalidCert => Failure::TlsCertificate,
+            // Pingora has one word for both; rustls says which in its own.
+            ErrorType::TLSHandshakeFailure if e.to_string().contains("certificate") => Failure::TlsCertificate,
             ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError | ErrorType::TLSWantX509Lookup => {
                 Failure::TlsHandshake
             }
