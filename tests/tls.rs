@@ -1,5 +1,7 @@
 //! TLS to backends: who is believed, and what a client is told when nobody is.
 
+#![allow(clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
 mod support;
 
 use std::net::SocketAddr;
@@ -42,7 +44,8 @@ async fn backend(name: &str) -> (SocketAddr, Folder) {
                     let Ok(byte) = stream.read_u8().await else { return };
                     head.push(byte);
                 }
-                let _gone = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nsecure").await;
+                let _gone =
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nsecure").await;
                 let _gone = stream.shutdown().await;
             });
         }

@@ -24,7 +24,7 @@ use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp};
 use pingora::server::ShutdownWatch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use framed::Framed;
+use framed::{Framed, Rest};
 use head::{Head, Refusal, Verdict};
 
 use crate::config;
@@ -82,7 +82,8 @@ where
         };
         framed.expect(head.rest);
         served += 1;
-        let last = served >= server.limits.requests_per_connection;
+        // After an upgrade that the backend refuses, what the client has sent meanwhile is no HTTP.
+        let last = served >= server.limits.requests_per_connection || head.rest == Rest::Upgraded;
         let session = replay(framed, head_bytes, last, &server.timeouts);
         drop(snapshot);
         let Some(reused) = proxy.process_new_http(session, &shutdown).await else { return };

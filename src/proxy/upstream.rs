@@ -98,7 +98,7 @@ fn strip(request: &mut RequestHeader) {
 
 /// The response before the cache: what belongs to the backend's connection goes, and a 304 is kept for the merge.
 pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
-    if response.status.is_informational() {
+    if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
     if let Some(attempt) = &mut ctx.upgraded {
