@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use http::{HeaderValue, Version};
+
 use crate::config::{self, Config};
 use crate::routing::Table;
 use crate::telemetry::{Metrics, RouteMetrics};
@@ -20,6 +22,24 @@ pub struct Snapshot {
     table: Table<usize>,
     routes: Vec<Arc<Route>>,
     pools: Vec<Arc<Pool>>,
+    via: Via,
+}
+
+/// Our member of `Via` (RFC 9110 §7.6.3), for a message received as HTTP/1.0 or HTTP/1.1.
+#[derive(Debug)]
+struct Via {
+    http_10: HeaderValue,
+    http_11: HeaderValue,
+}
+
+impl Via {
+    fn new(name: &str) -> Via {
+        // A checked name is a token; were it not, we would still be a hop.
+        let member = |version| {
+            HeaderValue::from_str(&format!("{version} {name}")).unwrap_or(HeaderValue::from_static("1.1 proxy"))
+        };
+        Via { http_10: member("1.0"), http_11: member("1.1") }
+    }
 }
 
 /// A route with what it leads to.
@@ -70,7 +90,8 @@ impl Snapshot {
         let table =
             Table::new(routes.iter().enumerate().map(|(i, r)| (r.config.host.clone(), r.config.path.clone(), i)));
         let generation = before.map_or(1, |b| b.generation + 1);
-        Ok(Snapshot { generation, config, table, routes, pools })
+        let via = Via::new(&config.cache.name);
+        Ok(Snapshot { generation, config, table, routes, pools, via })
     }
 
     /// Counts from 1; a reload adds 1.
@@ -86,6 +107,11 @@ impl Snapshot {
     /// The most specific route for a normalised host and path.
     pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         self.table.find(host, path).and_then(|i| self.routes.get(i))
+    }
+
+    /// Our member of `Via` for a message received in this version.
+    pub fn via(&self, received: Version) -> &HeaderValue {
+        if received == Version::HTTP_10 { &self.via.http_10 } else { &self.via.http_11 }
     }
 
     /// All pools, in the order written.

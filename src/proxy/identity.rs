@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 use pingora::Result;
 use pingora::http::RequestHeader;
@@ -71,12 +71,7 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 ///
 /// # Errors
 /// Only for a value that no header can hold, which the values here cannot be.
-pub(super) fn forward(
-    ctx: &Ctx,
-    name: &str,
-    authority: Option<&HeaderValue>,
-    request: &mut RequestHeader,
-) -> Result<()> {
+pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut RequestHeader) -> Result<()> {
     let chain = if ctx.client.trusted { joined(&request.headers, X_FORWARDED_FOR) } else { None };
     let elements = if ctx.client.trusted { joined(&request.headers, FORWARDED) } else { None };
     let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted).cloned();
@@ -104,17 +99,7 @@ pub(super) fn forward(
     if let Some(id) = &ctx.request_id {
         request.insert_header(X_REQUEST_ID, id.clone())?;
     }
-    request.append_header(http::header::VIA, via(request.version, name)).map(|_| ())
-}
-
-/// A `Via` member (RFC 9110 §7.6.3): the version received, and our name.
-pub(super) fn via(version: Version, name: &str) -> String {
-    let version = match version {
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        _ => "1.1",
-    };
-    format!("{version} {name}")
+    request.append_header(http::header::VIA, ctx.snapshot.via(request.version).clone()).map(|_| ())
 }
 
 /// An element of `Forwarded` (RFC 7239 §4).

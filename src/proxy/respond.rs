@@ -9,7 +9,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::ctx::Ctx;
-use super::identity::{X_REQUEST_ID, via};
+use super::identity::X_REQUEST_ID;
 use super::notes;
 use super::request::Refusal;
 
@@ -32,7 +32,7 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     if let Some(age) = notes::age_after_validation(session) {
         response.insert_header(AGE, age)?;
     }
-    response.append_header(VIA, via(http::Version::HTTP_11, name))?;
+    response.append_header(VIA, snapshot.via(http::Version::HTTP_11).clone())?;
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }

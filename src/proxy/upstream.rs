@@ -50,8 +50,7 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
     {
         request.insert_header(http::header::ACCEPT_ENCODING, value)?;
     }
-    let name = ctx.snapshot.config().cache.name.clone();
-    identity::forward(ctx, &name, authority.as_ref(), request)?;
+    identity::forward(ctx, authority.as_ref(), request)?;
     ctx.asked = Some(clock::wall());
     if !upgrade {
         if !route.pool.config().keepalive {
