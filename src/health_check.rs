@@ -9,6 +9,7 @@ use futures::future::join_all;
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::{ErrorType, Result};
+use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock;
@@ -20,20 +21,27 @@ use crate::upstream::{Member, Pool};
 pub async fn run(edge: Arc<Edge>) {
     let connector = Arc::new(Connector::new(None));
     let mut generations = edge.generations();
-    // Weak, so that a pool's address is not taken for that of another that came to stand in the same place.
-    let mut watched: Vec<Weak<Pool>> = Vec::new();
+    let mut watched: Vec<(Weak<Pool>, AbortHandle)> = Vec::new();
     loop {
         let snapshot = edge.snapshot();
-        for pool in snapshot.pools() {
-            // A pool that a reload left as it was is the same pool and is being checked already.
-            if watched.iter().any(|known| known.as_ptr() == Arc::as_ptr(pool)) {
-                continue;
+        let is = |known: &Weak<Pool>, pool: &Arc<Pool>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(pool));
+        // An old pool may live on in a request for hours; its word about the backends does not.
+        watched.retain(|(known, task)| {
+            let stays = snapshot.pools().iter().any(|pool| is(known, pool));
+            if !stays {
+                task.abort();
             }
-            if let Some(check) = pool.config().health.clone() {
-                tokio::spawn(check_pool(Arc::downgrade(pool), check, connector.clone()));
+            stays
+        });
+        // A pool that a reload left as it was is the same pool and is being checked already.
+        for pool in snapshot.pools() {
+            if let (Some(check), false) =
+                (pool.config().health.clone(), watched.iter().any(|(known, _)| is(known, pool)))
+            {
+                let task = tokio::spawn(check_pool(Arc::downgrade(pool), check, connector.clone()));
+                watched.push((Arc::downgrade(pool), task.abort_handle()));
             }
         }
-        watched = snapshot.pools().iter().map(Arc::downgrade).collect();
         drop(snapshot);
         if generations.changed().await.is_err() {
             return;

@@ -51,12 +51,64 @@ pub(super) struct Framed {
     rest: Rest,
     /// A response's head that waits for the first bytes of its body, to leave with them in one packet.
     held: BytesMut,
+    /// How long a write may wait for the client; pingora gives bodies a clock, but neither heads nor flushes.
+    patience: Duration,
+    stall: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Framed {
     /// Wraps a fresh connection.
     pub(super) fn new(stream: Stream) -> Framed {
-        Framed { stream: Some(stream), ahead: BytesMut::new(), rest: Rest::Length(0), held: BytesMut::new() }
+        Framed {
+            stream: Some(stream),
+            ahead: BytesMut::new(),
+            rest: Rest::Length(0),
+            held: BytesMut::new(),
+            patience: LINGER_TIME,
+            stall: None,
+        }
+    }
+
+    /// Sets how long one write may wait for the client.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// What a write came to, or a timeout when it has waited for too long.
+    fn unless_stalled<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stall = None;
+            return polled;
+        }
+        let patience = self.patience;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn poll_write_held(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.held.is_empty() {
+                return self.inner()?.poll_write_vectored(cx, bufs);
+            }
+            let held = std::mem::take(&mut self.held);
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+            let written = self.inner()?.poll_write_vectored(cx, &[io::IoSlice::new(&held), io::IoSlice::new(first)]);
+            self.held = held;
+            let n = ready!(written)?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = n.min(self.held.len());
+            self.held.advance(of_head);
+            if n > of_head {
+                return Poll::Ready(Ok(n - of_head));
+            }
+        }
+    }
+
+    fn poll_flush_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(cx))?;
+        self.inner()?.poll_flush(cx)
     }
 
     /// Bytes read but not yet part of a request.
@@ -89,7 +141,8 @@ impl Framed {
     /// resets the connection and may take the reply with it (RFC 9112 §9.6).
     pub(super) async fn refuse(mut self, reply: &[u8]) {
         let Some(mut stream) = self.stream.take() else { return };
-        if stream.write_all(reply).await.is_ok() && stream.flush().await.is_ok() {
+        let said = async { stream.write_all(reply).await.is_ok() && stream.flush().await.is_ok() };
+        if tokio::time::timeout(LINGER_TIME, said).await.unwrap_or(false) {
             linger(stream).await;
         }
     }
@@ -229,24 +282,8 @@ impl AsyncWrite for Framed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            if self.held.is_empty() {
-                return self.inner()?.poll_write_vectored(cx, bufs);
-            }
-            let held = std::mem::take(&mut self.held);
-            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
-            let written = self.inner()?.poll_write_vectored(cx, &[io::IoSlice::new(&held), io::IoSlice::new(first)]);
-            self.held = held;
-            let n = ready!(written)?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let of_head = n.min(self.held.len());
-            self.held.advance(of_head);
-            if n > of_head {
-                return Poll::Ready(Ok(n - of_head));
-            }
-        }
+        let written = self.poll_write_held(cx, bufs);
+        self.unless_stalled(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -254,8 +291,8 @@ impl AsyncWrite for Framed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_held(cx))?;
-        self.inner()?.poll_flush(cx)
+        let flushed = self.poll_flush_held(cx);
+        self.unless_stalled(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -81,6 +81,7 @@ where
             Err(refusal) => return refusal::answer(&edge, *framed, refusal, client).await,
         };
         framed.expect(head.rest);
+        framed.set_patience(server.timeouts.write);
         served += 1;
         // After an upgrade that the backend refuses, what the client has sent meanwhile is no HTTP.
         let last = served >= server.limits.requests_per_connection || head.rest == Rest::Upgraded;

@@ -22,6 +22,8 @@ pub(super) struct Leg {
     pub member: Arc<Member>,
     /// The connection.
     pub http: HttpSession<()>,
+    /// Whether the connection had served a request before.
+    pub reused: bool,
     /// In flight until dropped.
     pub attempt: Attempt,
 }
@@ -31,21 +33,31 @@ pub(super) struct Attempts {
     exchange: Arc<Exchange>,
     connector: Arc<Connector>,
     deadline: Deadline,
+    stale: Stale,
+}
+
+/// Whether a connection that turned out stale was already replaced by another to the same backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stale {
+    MayRepeat,
+    Repeated,
 }
 
 impl Attempts {
     /// None made yet; the route's timeout starts now.
     pub(super) fn new(exchange: Arc<Exchange>, connector: Arc<Connector>) -> Attempts {
-        let deadline = Deadline::new(clock::now(), exchange.route.config.timeout);
+        let begun = exchange.seen.lock().uploaded.unwrap_or(exchange.started);
+        let deadline = Deadline::new(begun, exchange.route.config.timeout);
         if exchange.seen.lock().tried.is_empty() {
             exchange.route.pool.budget().deposit();
         }
-        Attempts { exchange, connector, deadline }
+        Attempts { exchange, connector, deadline, stale: Stale::MayRepeat }
     }
 
     /// Starts the route's timeout anew: the client has only now sent the last byte of its request.
     pub(super) fn restart_deadline(&mut self) {
-        self.deadline = Deadline::new(clock::now(), self.exchange.route.config.timeout);
+        let begun = *self.exchange.seen.lock().uploaded.get_or_insert_with(clock::now);
+        self.deadline = Deadline::new(begun, self.exchange.route.config.timeout);
     }
 
     /// How long the next head may take: `first_byte`, or what is left of the route's timeout.
@@ -64,6 +76,13 @@ impl Attempts {
             let mut leg = self.open(request).await?;
             match self.read_head(&mut leg).await {
                 Ok(()) => return Ok(leg),
+                // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
+                Err(Failure::ClosedEarly)
+                    if leg.reused && self.exchange.idempotent && self.stale == Stale::MayRepeat =>
+                {
+                    self.stale = Stale::Repeated;
+                    self.exchange.seen.lock().tried.pop();
+                }
                 Err(failure) => self.after_failure(leg.attempt, failure).await?,
             }
         }
@@ -75,7 +94,7 @@ impl Attempts {
         loop {
             let (attempt, result) = self.connect(request).await?;
             match result {
-                Ok((member, http)) => return Ok(Leg { member, http, attempt }),
+                Ok((member, http, reused)) => return Ok(Leg { member, http, reused, attempt }),
                 Err(failure) => self.after_failure(attempt, failure).await?,
             }
         }
@@ -130,7 +149,7 @@ impl Attempts {
     async fn connect(
         &mut self,
         request: &RequestHeader,
-    ) -> Result<(Attempt, Result<(Arc<Member>, HttpSession<()>), Failure>), Failure> {
+    ) -> Result<(Attempt, Result<(Arc<Member>, HttpSession<()>, bool), Failure>), Failure> {
         let now = clock::now();
         let member = {
             let mut seen = self.exchange.seen.lock();
@@ -142,20 +161,20 @@ impl Attempts {
             member
         };
         let attempt = member.backend.begin(now);
-        let result = self.write_head(&member, request).await.map(|http| (member, http));
+        let result = self.write_head(&member, request).await.map(|(http, reused)| (member, http, reused));
         Ok((attempt, result))
     }
 
-    async fn write_head(&self, member: &Member, request: &RequestHeader) -> Result<HttpSession<()>, Failure> {
+    async fn write_head(&self, member: &Member, request: &RequestHeader) -> Result<(HttpSession<()>, bool), Failure> {
         let Some(left) = self.deadline.left(clock::now()) else { return Err(Failure::Deadline) };
         let connecting = self.connector.get_http_session(&*member.peer);
-        let (mut http, _reused) = match tokio::time::timeout(left, connecting).await {
+        let (mut http, reused) = match tokio::time::timeout(left, connecting).await {
             Ok(connected) => connected.map_err(|e| Failure::of_connect(&e))?,
             Err(_) => return Err(Failure::Deadline),
         };
         http.set_write_timeout(Some(self.exchange.route.pool.config().timeouts.write));
         http.write_request_header(Box::new(request.clone())).await.map_err(|_| Failure::WriteFailed)?;
-        Ok(http)
+        Ok((http, reused))
     }
 
     /// Decides whether there is another attempt, and waits for it.

@@ -69,7 +69,11 @@ pub(super) fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
         Some(port) if port != 80 => Cow::Owned(format!("{}:{port}", ctx.host)),
         _ => Cow::Borrowed(ctx.host.as_str()),
     };
-    let key = key::Key::new(&key::Parts { scheme: "http", host: &authority, path: uri.path(), query: uri.query() });
+    // What a trusted proxy tells is passed on to the backend, so it belongs to the key.
+    let told = |name: &str| session.req_header().headers.get(name).filter(|_| ctx.client.trusted)?.to_str().ok();
+    let scheme = told("x-forwarded-proto").unwrap_or("http");
+    let authority = told("x-forwarded-host").map_or(authority, Cow::Borrowed);
+    let key = key::Key::new(&key::Parts { scheme, host: &authority, path: uri.path(), query: uri.query() });
     let mut made = CacheKey::new(key.bytes(), "");
     made.set_primary_bin_override(key.hash());
     made
@@ -144,7 +148,13 @@ pub(super) fn judge_response(
         Ok((freshness, header)) => RespCacheable::Cacheable(meta(&freshness, header)),
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);
-            RespCacheable::Uncacheable(NoCacheReason::OriginNotCache)
+            RespCacheable::Uncacheable(match reason {
+                // This request's doing: the predictor, which skips custom reasons, is not to hold it against the key.
+                NotStorable::RequestNoStore | NotStorable::Authorization | NotStorable::TooManyVariants => {
+                    NoCacheReason::Custom(reason.as_str())
+                }
+                _ => NoCacheReason::OriginNotCache,
+            })
         }
     }
 }
@@ -195,7 +205,7 @@ fn is_new_variant(session: &Session, headers: &HeaderMap) -> bool {
 }
 
 /// Why a 304 is not about the stored response (RFC 9111 §4.3.4).
-fn misfit(session: &Session, ctx: &Ctx) -> Option<validate::Mismatch> {
+pub(super) fn misfit(session: &Session, ctx: &Ctx) -> Option<validate::Mismatch> {
     let update = ctx.cache.not_modified.as_ref()?;
     validate::check_304(session.cache.maybe_cache_meta()?.headers(), update).err()
 }

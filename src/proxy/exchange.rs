@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::snapshot::Route;
 use crate::units::Tick;
 use crate::upstream::{Failure, Member};
@@ -22,6 +23,8 @@ pub struct Exchange {
     pub idempotent: bool,
     /// Whether a 304 is an answer to what is sent upstream.
     pub conditional: bool,
+    /// When the request went upstream first: all attempts together have the route's timeout.
+    pub started: Tick,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
@@ -31,7 +34,14 @@ pub struct Exchange {
 impl Exchange {
     /// Nothing sent yet.
     pub fn new(route: Arc<Route>, idempotent: bool, conditional: bool) -> Exchange {
-        Exchange { route, idempotent, conditional, seen: Mutex::new(Seen::default()), refused: Notify::new() }
+        Exchange {
+            route,
+            idempotent,
+            conditional,
+            started: clock::now(),
+            seen: Mutex::new(Seen::default()),
+            refused: Notify::new(),
+        }
     }
 
     /// The request's body has grown too large: the session gives up.
@@ -54,6 +64,8 @@ pub struct Seen {
     pub began: Option<Tick>,
     /// From there to the last byte of a backend, or to where it was given up.
     pub took: Option<Duration>,
+    /// When the whole of the request's body had been sent for the first time.
+    pub uploaded: Option<Tick>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
 }

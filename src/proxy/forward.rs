@@ -157,8 +157,11 @@ impl UpstreamSession {
                 read.map_err(|e| Failure::of_read(&e, Failure::BetweenBytesTimeout))
             }
         };
-        if let Err(failure) = read {
-            attempts.fail(&mut leg.attempt, failure);
+        match (&read, self.upload.as_mut()) {
+            (Err(failure), _) => attempts.fail(&mut leg.attempt, *failure),
+            // The answer is whole: what is left of the request would wait for a reader that does not come.
+            (Ok(None), Some(upload)) => upload.close(),
+            _ => {}
         }
         read
     }
@@ -188,7 +191,7 @@ impl Session for UpstreamSession {
             return Error::e_explain(ErrorType::InternalError, "a forwarded request without its exchange");
         };
         request.set_version(http::Version::HTTP_11);
-        self.total = Some(Deadline::new(clock::now(), exchange.route.pool.config().timeouts.total));
+        self.total = Some(Deadline::new(exchange.started, exchange.route.pool.config().timeouts.total));
         self.keepalive = exchange.route.pool.config().keepalive;
         let mut attempts = Attempts::new(exchange, self.connector.clone());
         if end {

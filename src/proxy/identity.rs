@@ -67,6 +67,13 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     })
 }
 
+/// Removes what a peer that is not trusted says of the client: no variant, key or refresh may heed it.
+pub(super) fn forget_told(request: &mut RequestHeader) {
+    for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
+        request.remove_header(name);
+    }
+}
+
 /// Writes what the backend is told into the forwarded request.
 ///
 /// # Errors

@@ -18,6 +18,10 @@ pub(super) fn fault(e: &Error, session: &Session, ctx: &mut Ctx) -> Option<Refus
     match e.esource() {
         ErrorSource::Downstream => client_fault(e, ctx),
         ErrorSource::Upstream => Some(upstream_fault(upstream_failure(e, ctx), session, ctx)),
+        // Pingora leaves the source of a failed write to the client open.
+        ErrorSource::Unset if matches!(e.etype(), ErrorType::WriteError | ErrorType::WriteTimedout) => {
+            client_fault(e, ctx)
+        }
         ErrorSource::Internal | ErrorSource::Unset => Some(internal_fault(e, session, ctx)),
     }
 }

@@ -31,7 +31,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, Result};
+use pingora::{Error, ErrorType, Result};
 
 pub use ctx::Ctx;
 pub use forward::Forward;
@@ -61,7 +61,7 @@ impl Proxy {
         let cache = caching::Shared {
             store: edge.store(),
             lock: Box::leak(CacheLock::new_boxed(COLLAPSE_AGE)),
-            predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, None))),
+            predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, Some(|_| true)))),
         };
         Proxy { edge, cache, marker: forward::marker_peer() }
     }
@@ -162,11 +162,14 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if session.was_upgraded() {
+            return Ok(());
+        }
         ctx.received += body.as_ref().map_or(0, |b| b.len() as u64);
         let limit = ctx.route.as_ref().map_or(u64::MAX, |r| r.config.max_body);
         match &ctx.exchange {
@@ -175,6 +178,7 @@ impl ProxyHttp for Proxy {
                 exchange.refuse_body();
                 body.take();
             }
+            None if ctx.received > limit => return Err(Error::new_down(ErrorType::HTTPStatus(413))),
             _ => {}
         }
         Ok(())
@@ -241,6 +245,8 @@ impl ProxyHttp for Proxy {
         _ctx: &mut Ctx,
         _reused: bool,
     ) -> Box<Error> {
+        // The native path leaves this open, and pingora panics on what is not decided.
+        e.retry.decide_reuse(false);
         if session.as_ref().retry_buffer_truncated() {
             e.set_retry(false);
         }
@@ -266,7 +272,11 @@ impl ProxyHttp for Proxy {
                 let sent = respond::refuse(session, ctx, &refusal).await;
                 sent.map_or(0, |()| refusal.status)
             }
-            _ => 0,
+            Some(refusal) => {
+                ctx.end(refusal.reason);
+                0
+            }
+            None => 0,
         };
         FailToProxy { error_code, can_reuse_downstream: false }
     }

@@ -32,9 +32,19 @@ pub(super) struct Refusal {
 /// Normalises, routes and limits; after it `ctx` knows the client, host and route.
 pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let peer = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
-    let peer = if session.subrequest_ctx.is_some() { None } else { peer };
+    let session_is_refresh = session.subrequest_ctx.is_some();
+    let peer = if session_is_refresh { None } else { peer };
     let request = session.req_header_mut();
     ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
+    if !request.headers.contains_key(http::header::UPGRADE) {
+        super::upstream::strip_nominated(request);
+    }
+    if session_is_refresh {
+        // The request that caused it came through here: what its header still says is to be believed.
+        ctx.client.trusted = true;
+    } else if !ctx.client.trusted {
+        identity::forget_told(request);
+    }
     ctx.request_id = Some(identity::request_id(&request.headers));
     let (host, port) = host(request)?;
     let path = target(request)?;

@@ -97,6 +97,11 @@ impl Upload {
         self.state == State::Done
     }
 
+    /// Takes no more of the body; the client's side drops the rest.
+    pub(super) fn close(&mut self) {
+        self.rx.close();
+    }
+
     /// Writes the body until a response's head comes.
     pub(super) async fn until_head(&mut self, leg: &mut Leg, attempts: &mut Attempts) -> Result<(), Failure> {
         leg.http.set_read_timeout(None);

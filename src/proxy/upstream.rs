@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, ETAG, EXPIRES, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
+use super::caching;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, ExchangeRef};
 use super::identity;
@@ -52,6 +55,8 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
     }
     identity::forward(ctx, authority.as_ref(), request)?;
     ctx.asked = Some(clock::wall());
+    // A body that pingora sends again is counted again.
+    ctx.received = 0;
     if !upgrade {
         if !route.pool.config().keepalive {
             request.insert_header(CONNECTION, "close")?;
@@ -80,17 +85,25 @@ fn authority(session: &Session, request: &RequestHeader, ctx: &Ctx) -> Option<He
     same.cloned().or_else(made)
 }
 
-/// Removes what belongs to the client's connection, with what it names in `Connection`.
+/// Removes what belongs to the client's connection.
 fn strip(request: &mut RequestHeader) {
+    for name in &HOP_BY_HOP {
+        request.remove_header(name);
+    }
+}
+
+/// Removes what the client names in `Connection`: before the variant is chosen, so that it is chosen by what the
+/// backend sees.
+pub(super) fn strip_nominated(request: &mut RequestHeader) {
     let nominated: Vec<HeaderName> = request
         .headers
         .get_all(CONNECTION)
         .iter()
         .flat_map(|line| line.as_bytes().split(|&b| b == b','))
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .filter(|name| !PROTECTED.contains(&name.as_str()))
+        .filter(|name| !PROTECTED.contains(&name.as_str()) && !HOP_BY_HOP.contains(name))
         .collect();
-    for name in nominated.iter().chain(&HOP_BY_HOP) {
+    for name in &nominated {
         request.remove_header(name);
     }
 }
@@ -122,6 +135,12 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
     ctx.cache.fwd_status = Some(response.status.as_u16());
     if response.status == StatusCode::NOT_MODIFIED && session.cache.maybe_cache_meta().is_some() {
         ctx.cache.not_modified = Some(response.headers.clone());
+        if caching::misfit(session, ctx).is_some() {
+            // Pingora sends the stored body this once, and must not put another's validator on it.
+            for name in [ETAG, CACHE_CONTROL, EXPIRES] {
+                response.remove_header(&name);
+            }
+        }
     }
 }
 

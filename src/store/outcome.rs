@@ -64,6 +64,11 @@ impl Broken {
             Broken::Aborted | Broken::FellBehind => ErrorType::ReadError,
             Broken::Unread | Broken::LengthMismatch => ErrorType::WriteError,
         };
-        Error::explain(kind, self.as_str())
+        let mut e = Error::explain(kind, self.as_str());
+        match self {
+            Broken::Aborted | Broken::LengthMismatch => e.as_up(),
+            Broken::FellBehind | Broken::Unread => e.as_down(),
+        }
+        e
     }
 }

@@ -155,6 +155,11 @@ impl Health {
         self.params = params;
     }
 
+    /// Forgets what checks have said, for a reload that ends them: no check would let the backend in again.
+    pub fn forget_checks(&mut self) {
+        self.checks = Checks::Up(0);
+    }
+
     /// The state at `now`.
     pub fn state(&self, now: Tick) -> State {
         if let Checks::Down(_) = self.checks {

@@ -219,7 +219,12 @@ impl Pool {
     fn backend(&self, address: SocketAddr, known: &[Arc<Member>], now: Tick) -> Arc<Backend> {
         match known.iter().find(|m| m.backend.address() == address) {
             Some(member) => {
-                member.backend.health().lock().set_params(self.config.ejection.clone());
+                let mut health = member.backend.health().lock();
+                health.set_params(self.config.ejection.clone());
+                if self.config.health.is_none() {
+                    health.forget_checks();
+                }
+                drop(health);
                 member.backend.clone()
             }
             None => {
