@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 
 use tokio::sync::watch;
 
@@ -19,6 +20,8 @@ use crate::{clock, config};
 pub struct Edge {
     snapshot: ArcSwap<Snapshot>,
     store: &'static Store,
+    /// How large the store is to be.
+    size: Arc<Mutex<store::Params>>,
     metrics: Metrics,
     access_log: ArcSwap<AccessLog>,
     resolver: Arc<dyn Resolver>,
@@ -37,12 +40,14 @@ impl Edge {
         let metrics = Metrics::new();
         let resolver: Arc<dyn Resolver> = Arc::new(resolve::System::new());
         let access_log = open_log(&config.access_log, &metrics).map_err(|e| vec![e])?;
-        let store = Store::new(store_params(&config.cache));
+        let size = store_params(&config.cache);
+        let store = Store::new(size);
         let snapshot = Snapshot::build(config, None, &resolver, &metrics, clock::now())?;
         metrics.set_generation(snapshot.generation());
         Ok(Edge {
             snapshot: ArcSwap::from_pointee(snapshot),
             store,
+            size: Arc::new(Mutex::new(size)),
             metrics,
             access_log: ArcSwap::from_pointee(access_log),
             resolver,
@@ -77,11 +82,7 @@ impl Edge {
         let cache = store_params(&config.cache);
         let next = Snapshot::build(config, Some(&before), &self.resolver, &self.metrics, clock::now())?;
         let next = Arc::new(next);
-        if store_params(&before.config().cache) != cache {
-            let store = self.store;
-            // Moving entries takes a microsecond each: not on a thread that serves.
-            tokio::task::spawn_blocking(move || store.resize(cache));
-        }
+        self.resize(cache);
         if let Some(log) = access_log {
             self.access_log.store(Arc::new(log));
         }
@@ -89,6 +90,24 @@ impl Edge {
         self.snapshot.store(next.clone());
         self.generations.send_replace(next.generation());
         Ok(next)
+    }
+
+    /// Moving entries takes a microsecond each: not on a thread that serves. However such moves overtake each other,
+    /// each makes for the size that is wanted last.
+    fn resize(&self, to: store::Params) {
+        if std::mem::replace(&mut *self.size.lock(), to) == to {
+            return;
+        }
+        let (store, size) = (self.store, self.size.clone());
+        tokio::task::spawn_blocking(move || {
+            loop {
+                let wanted = *size.lock();
+                store.resize(wanted);
+                if *size.lock() == wanted {
+                    return;
+                }
+            }
+        });
     }
 
     /// Tells of every new generation.

@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use super::chunks::Chunks;
 use super::framed::Rest;
 use crate::config::Limits;
+use crate::uri;
 
 /// More fields than any configuration allows; pingora's parser stops there too.
 const MAX_HEADERS: usize = 256;
@@ -123,6 +124,9 @@ fn framing(fields: &[httparse::Header<'_>], http_11: bool) -> Result<Rest, Refus
         let name = field.name;
         if name.eq_ignore_ascii_case("host") {
             hosts += 1;
+            // Pingora would refuse some hosts too, without a word in our log.
+            let host = std::str::from_utf8(field.value).map_err(|_| Refusal::Malformed("host"))?;
+            uri::normalise_host(host).map_err(|_| Refusal::Malformed("host"))?;
         } else if name.eq_ignore_ascii_case("content-length") {
             if length.is_some() {
                 return Err(Refusal::Malformed("content-length"));

@@ -58,7 +58,10 @@ where
     C: custom::Connector,
 {
     let limit = edge.peek().config().server.limits.connections;
-    let Some(_open) = edge.connections().enter(limit) else { return };
+    let Some(_open) = edge.connections().enter(limit) else {
+        edge.metrics().connection_refused();
+        return;
+    };
     let _counted = edge.metrics().connection();
     let client = client_of(&stream);
     let mut framed = Box::new(Framed::new(stream));

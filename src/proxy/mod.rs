@@ -31,7 +31,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
 pub use ctx::Ctx;
 pub use forward::Forward;
@@ -266,6 +266,10 @@ impl ProxyHttp for Proxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        if e.esource() == &ErrorSource::Upstream && ctx.upgraded.as_ref().is_some_and(|attempt| !attempt.has_answered())
+        {
+            upstream::upgrade_failed(ctx, Failure::of_read(e, Failure::FirstByteTimeout));
+        }
         let refusal = log::fault(e, session, ctx);
         let error_code = match refusal {
             Some(refusal) if session.response_written().is_none() => {

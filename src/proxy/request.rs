@@ -34,6 +34,10 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
     let peer = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
     let session_is_refresh = session.subrequest_ctx.is_some();
     let peer = if session_is_refresh { None } else { peer };
+    if session.req_header().version == http::Version::HTTP_10 {
+        // RFC 9110 §15.2: such a client knows no interim responses.
+        session.as_downstream_mut().set_ignore_info_resp(true);
+    }
     let request = session.req_header_mut();
     ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
     if !request.headers.contains_key(http::header::UPGRADE) {

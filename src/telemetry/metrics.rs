@@ -37,6 +37,7 @@ pub(super) struct Registered {
     pub(super) generation: Gauge,
     pub(super) reloads: Tally,
     pub(super) last_reload: Gauge,
+    pub(super) connections_refused: Counter,
     pub(super) access_log_dropped: Counter,
 }
 
@@ -57,6 +58,7 @@ impl Metrics {
             generation: Gauge::default(),
             reloads: Tally::new(ReloadResult::WORDS),
             last_reload,
+            connections_refused: Counter::default(),
             access_log_dropped: Counter::default(),
         }))
     }
@@ -91,6 +93,11 @@ impl Metrics {
     /// Counts a client connection as open until the guard is dropped.
     pub fn connection(&self) -> InFlight {
         InFlight::enter(&self.0.client_connections)
+    }
+
+    /// Counts a client connection that was closed because of the limit.
+    pub fn connection_refused(&self) {
+        self.0.connections_refused.inc();
     }
 
     /// Counts why a request ended; once per request.

@@ -213,6 +213,8 @@ definitions! {
         "Reloads asked for, by result";
     CONFIG_LAST_RELOAD: "hedgerow_config_last_reload_successful" Gauge None, &[],
         "1 if the last reload was applied or none was asked for, 0 if it was rejected";
+    CONNECTIONS_REFUSED: "hedgerow_client_connections_refused_total" Counter None, &[],
+        "Client connections closed at once because as many were open as may be";
     ACCESS_LOG_DROPPED: "hedgerow_access_log_dropped_total" Counter None, &[],
         "Access log lines lost because the output was too slow or failed";
     BUILD: "hedgerow_build_info" Info None, &[Label { name: "version", values: Values::Constant }],

@@ -200,6 +200,7 @@ impl Page {
         page.gauge(&names::CONFIG_GENERATION, self.counters.generation.get())?;
         page.family(&names::CONFIG_RELOADS, |family| family.tally([], &self.counters.reloads))?;
         page.gauge(&names::CONFIG_LAST_RELOAD, self.counters.last_reload.get())?;
+        page.counter(&names::CONNECTIONS_REFUSED, self.counters.connections_refused.get())?;
         page.counter(&names::ACCESS_LOG_DROPPED, self.counters.access_log_dropped.get())?;
         page.family(&names::BUILD, |family| family.info([env!("CARGO_PKG_VERSION")]))
     }

@@ -147,6 +147,11 @@ impl Attempt {
         self.started
     }
 
+    /// Whether a final response's head has come.
+    pub fn has_answered(&self) -> bool {
+        matches!(self.outcome, Outcome::Answered { .. })
+    }
+
     /// The head of a final response came at `now`; returns the time it took. An answer is an answer: a 500 comes from
     /// a backend that is there.
     pub fn answered(&mut self, status: u16, now: Tick) -> Duration {
