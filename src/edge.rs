@@ -167,5 +167,8 @@ fn store_params(cache: &config::Cache) -> store::Params {
 }
 
 fn open_log(log: &config::AccessLog, metrics: &Metrics) -> Result<AccessLog, String> {
-    AccessLog::start(log, metrics.access_log_dropped()).map_err(|e| format!("access log: {e}"))
+    AccessLog::start(log, metrics.access_log_dropped()).map_err(|e| match &log.output {
+        config::LogOutput::File(path) => format!("cannot open the access log {}: {e}", path.display()),
+        config::LogOutput::Stdout => format!("cannot start the access log: {e}"),
+    })
 }

@@ -22,6 +22,7 @@ fn one_pool(pool: &Pool, now: Tick) -> Value {
         "name": pool.name(),
         "retry_budget": pool.budget().balance(now),
         "backends": backends,
+        "unresolved": pool.unresolved(),
     })
 }
 

@@ -60,9 +60,6 @@ const COOL: u32 = 2;
 /// A backend is hot above this quantile of the pool's loads (Prequal's default).
 const HOT: f64 = 0.84;
 
-/// The median is taken over at most this many backends, evenly spaced in a larger pool.
-const SAMPLE: usize = 64;
-
 /// What an answer costs while no backend of the pool was ever asked. Any value does: it is the same for all.
 const UNKNOWN: Duration = Duration::from_millis(1);
 
@@ -183,21 +180,14 @@ impl<'a> Pool<'a> {
     fn cost(&self, index: usize) -> f64 {
         let candidate = &self.candidates[index];
         let age = candidate.oldest.map_or(Duration::ZERO, |oldest| self.now.since(oldest));
-        let average = candidate.cost.unwrap_or_else(|| self.median_cost());
+        let average = candidate.cost.unwrap_or_else(|| self.least_cost());
         average.max(CHEAPEST).max(age).as_secs_f64()
     }
 
-    /// The cost of a backend that was never asked: the pool's median. Zero would send it everything, and a penalty
-    /// might keep it out for good.
-    fn median_cost(&self) -> Duration {
-        let mut costs = [Duration::ZERO; SAMPLE];
-        let step = self.candidates.len().div_ceil(SAMPLE);
-        let known = self.indices().step_by(step).filter_map(|index| self.candidates[index].cost);
-        let count = costs.iter_mut().zip(known).map(|(to, cost)| *to = cost).count();
-        match count {
-            0 => UNKNOWN,
-            _ => *costs[..count].select_nth_unstable(count / 2).1,
-        }
+    /// The cost of a backend that was never asked: the least of the pool's. Zero would send it everything at once; with
+    /// the median it would never be asked while requests come one at a time, since another is always better.
+    fn least_cost(&self) -> Duration {
+        self.indices().filter_map(|index| self.candidates[index].cost).min().unwrap_or(UNKNOWN)
     }
 }
 #[cfg(test)]
@@ -289,9 +279,9 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_never_asked_stands_at_the_median() {
+    fn a_backend_never_asked_stands_with_the_best() {
         let new = Candidate { cost: None, ..idle(0) };
-        assert_eq!(chosen(&[idle(10), idle(20), new, idle(30)]), [0]);
+        assert_eq!(chosen(&[idle(10), idle(20), new, idle(30)]), [0, 2]);
         assert_eq!(chosen(&[loaded(3), loaded(3), new]), [2]);
         assert_eq!(chosen(&[new, new, new]), [0, 1, 2]);
     }

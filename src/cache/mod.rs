@@ -13,6 +13,7 @@ pub mod freshness;
 pub mod key;
 mod list;
 pub mod lookup;
+pub mod range;
 pub mod reuse;
 pub mod status;
 pub mod storable;

@@ -121,6 +121,11 @@ impl Framed {
         self.rest = rest;
     }
 
+    /// Whether the request asks for another protocol.
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.rest == Rest::Upgraded
+    }
+
     /// Whether the request announced by [`Framed::expect`] was read to its end.
     pub(super) fn at_request_end(&self) -> bool {
         matches!(self.rest, Rest::Length(0) | Rest::Chunked(Chunks::Done))

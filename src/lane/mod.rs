@@ -136,9 +136,12 @@ async fn next_head(framed: &mut Framed, server: &config::Server, shutdown: &mut 
 
 /// Pingora's view of one request.
 fn replay(framed: Box<Framed>, head: BytesMut, last: bool, timeouts: &config::ClientTimeouts) -> ServerSession {
+    // A tunnel may be silent for as long as a connection between requests.
+    let patience = if framed.is_tunnel() { timeouts.idle } else { timeouts.body };
     let mut session = ServerSession::new_http1(framed);
-    session.set_read_timeout(Some(timeouts.body));
-    session.set_write_timeout(Some(timeouts.write));
+    session.set_read_timeout(Some(patience));
+    // Pingora's write timeout is for a whole buffer, however large; the clock of `Framed` is for progress.
+    session.set_write_timeout(None);
     session.set_total_drain_timeout(Some(DRAIN_TIME));
     if last {
         session.set_keepalive_reuses_remaining(Some(0));

@@ -143,7 +143,7 @@ impl Attempts {
         }
         let now = clock::now();
         let pool = &self.exchange.route.pool;
-        attempt.failed(failure, pool.usual(now), pool.may_eject(attempt.backend(), now), now);
+        attempt.failed(failure, pool.usual(), pool.may_eject(attempt.backend(), now), now);
     }
 
     async fn connect(

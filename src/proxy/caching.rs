@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderName, Method};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::lock::CacheKeyLockImpl;
 use pingora::cache::predictor::CacheablePredictor;
-use pingora::cache::{CacheKey, CacheMeta, CacheOptionOverrides, ForcedFreshness, NoCacheReason, RespCacheable};
+use pingora::cache::{
+    CacheKey, CacheMeta, CacheOptionOverrides, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable,
+};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{RangeType, Session, range_header_filter};
 use pingora::{Error, ErrorType};
@@ -20,7 +22,7 @@ use crate::cache::freshness::{self, Freshness};
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
-use crate::cache::{key, lookup, validate, vary};
+use crate::cache::{key, lookup, range, validate, vary};
 use crate::clock;
 use crate::config::RouteCache;
 use crate::snapshot::Route;
@@ -57,7 +59,8 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
     ctx.cache.only_if_cached = RequestDirectives::from(&request.headers).only_if_cached;
     ctx.cache.looked_up = true;
     let mut overrides = CacheOptionOverrides::default();
-    overrides.wait_timeout = Some(policy.collapse_wait);
+    // Who has waited in vain still has half of the route's timeout for a fetch of its own.
+    overrides.wait_timeout = Some(policy.collapse_wait.min(route.config.timeout / 2));
     session.cache.enable(shared.store, None, Some(shared.predictor), Some(shared.lock), Some(overrides));
 }
 
@@ -296,7 +299,7 @@ pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut 
         return;
     }
     let answer = validate::answer(&request.headers, response.status, &response.headers, clock::wall());
-    if answer == validate::Answer::NotModified && response.set_status(http::StatusCode::NOT_MODIFIED).is_ok() {
+    if answer == validate::Answer::NotModified && response.set_status(StatusCode::NOT_MODIFIED).is_ok() {
         let mut fields = response.headers.clone();
         validate::trim_to_304(&mut fields);
         replace_fields(response, &fields);
@@ -307,9 +310,30 @@ pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut 
 /// Which part of the response the client gets.
 pub(super) fn range(session: &Session, response: &mut ResponseHeader) -> RangeType {
     let request = session.req_header();
-    let received = received(session);
-    match validate::if_range(&request.headers, &response.headers, received) {
-        validate::RangeUse::Honour => range_header_filter(request, response, Some(MAX_RANGES)),
-        validate::RangeUse::Ignore => RangeType::None,
+    let Some(wanted) = request.headers.get(RANGE) else { return RangeType::None };
+    if validate::if_range(&request.headers, &response.headers, received(session)) == validate::RangeUse::Ignore {
+        return RangeType::None;
     }
+    match range::judge(wanted.as_bytes()) {
+        range::Verdict::Cut => range_header_filter(request, response, Some(MAX_RANGES)),
+        range::Verdict::Unsatisfiable if request.method == Method::GET && response.status == StatusCode::OK => {
+            refuse_range(response)
+        }
+        range::Verdict::Unsatisfiable | range::Verdict::Ignore => RangeType::None,
+    }
+}
+
+fn refuse_range(response: &mut ResponseHeader) -> RangeType {
+    let complete = length(&response.headers).map_or("*".to_owned(), |n| n.to_string());
+    let told = response.insert_header(CONTENT_RANGE, format!("bytes */{complete}"));
+    match told.and_then(|()| response.insert_header(CONTENT_LENGTH, "0")).and_then(|()| response.set_status(416)) {
+        Ok(()) => RangeType::Invalid,
+        Err(_) => RangeType::None,
+    }
+}
+
+/// Whether the response is being stored and is known to fit.
+pub(super) fn is_kept_whole(session: &Session, store: &Store, response: &ResponseHeader) -> bool {
+    matches!(session.cache.phase(), CachePhase::Miss | CachePhase::Expired)
+        && length(&response.headers).is_some_and(|n| n <= store.max_object())
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::clock;
 use crate::snapshot::Route;
 use crate::units::Tick;
 use crate::upstream::{Failure, Member};
@@ -23,7 +22,7 @@ pub struct Exchange {
     pub idempotent: bool,
     /// Whether a 304 is an answer to what is sent upstream.
     pub conditional: bool,
-    /// When the request went upstream first: all attempts together have the route's timeout.
+    /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
     pub started: Tick,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
@@ -33,15 +32,8 @@ pub struct Exchange {
 
 impl Exchange {
     /// Nothing sent yet.
-    pub fn new(route: Arc<Route>, idempotent: bool, conditional: bool) -> Exchange {
-        Exchange {
-            route,
-            idempotent,
-            conditional,
-            started: clock::now(),
-            seen: Mutex::new(Seen::default()),
-            refused: Notify::new(),
-        }
+    pub fn new(route: Arc<Route>, idempotent: bool, conditional: bool, started: Tick) -> Exchange {
+        Exchange { route, idempotent, conditional, started, seen: Mutex::new(Seen::default()), refused: Notify::new() }
     }
 
     /// The request's body has grown too large: the session gives up.

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use pingora::Result;
 use pingora::http::RequestHeader;
@@ -27,6 +27,18 @@ const OVERRIDES: [&str; 5] =
 /// Other spellings of what we say ourselves.
 const OTHER_FORWARDED: [&str; 5] =
     ["x-forwarded-port", "x-forwarded-scheme", "x-forwarded-server", "x-forwarded-prefix", "x-real-ip"];
+/// What else a name with underscores may be taken for.
+const LOOKALIKES: [&str; 9] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "forwarded",
+    "proxy-authorization",
+    "transfer-encoding",
+    "x-real-ip",
+    "x-request-id",
+];
 /// Longer identities are replaced by our own.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -70,6 +82,20 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// Removes what a peer that is not trusted says of the client: no variant, key or refresh may heed it.
 pub(super) fn forget_told(request: &mut RequestHeader) {
     for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
+        request.remove_header(name);
+    }
+}
+
+/// Removes fields whose name, with `-` for `_`, is one that we set, strip or frame by: CGI and WSGI make one variable of
+/// `X_Forwarded_For` and `X-Forwarded-For`, and a backend would believe the client's.
+pub(super) fn forget_lookalikes(request: &mut RequestHeader) {
+    let is_ours = |name: &str| {
+        let meant = name.replace('_', "-");
+        LOOKALIKES.contains(&meant.as_str()) || OVERRIDES.contains(&meant.as_str()) || meant.starts_with("x-forwarded-")
+    };
+    let lookalikes: Vec<HeaderName> =
+        request.headers.keys().filter(|name| name.as_str().contains('_') && is_ours(name.as_str())).cloned().collect();
+    for name in &lookalikes {
         request.remove_header(name);
     }
 }
@@ -197,5 +223,15 @@ mod tests {
             "for=192.0.2.1;host=\"a.example:8080\";proto=http"
         );
         assert_eq!(forwarded("2001:db8::1".parse().ok(), None), "for=\"[2001:db8::1]\";proto=http");
+    }
+
+    #[test]
+    fn a_name_that_a_backend_would_take_for_ours_is_removed() {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in ["X_Forwarded_For", "X-Forwarded_Proto", "Content_Length", "X_Request_Id", "api_key"] {
+            request.append_header(name, "1").unwrap();
+        }
+        forget_lookalikes(&mut request);
+        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["api_key"]);
     }
 }

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Version;
+use http::header::CONTENT_LENGTH;
 use pingora::cache::key::HashBinary;
 use pingora::cache::lock::CacheLock;
 use pingora::cache::predictor::Predictor;
@@ -219,6 +221,14 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         caching::answer_condition(session, ctx, response);
+        if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
+            // Its body ends with the connection, see `http10`.
+            session.set_keepalive(None);
+        }
+        if caching::is_kept_whole(session, self.cache.store, response) {
+            // A slow reader then holds up neither the fill nor those who read it along.
+            session.set_proxy_tasks_enabled(true);
+        }
         ctx.answered = true;
         respond::add_headers(session, ctx, response)
     }
@@ -272,7 +282,9 @@ impl ProxyHttp for Proxy {
         }
         let refusal = log::fault(e, session, ctx);
         let error_code = match refusal {
-            Some(refusal) if session.response_written().is_none() => {
+            Some(refusal) if session.response_written().is_none_or(|r| r.status.is_informational()) => {
+                // Pingora keeps no connection on which a request failed; the client is told.
+                session.set_keepalive(None);
                 let sent = respond::refuse(session, ctx, &refusal).await;
                 sent.map_or(0, |()| refusal.status)
             }

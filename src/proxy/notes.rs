@@ -34,7 +34,9 @@ pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
         CachePhase::Expired | CachePhase::Revalidated => forward(Fwd::Stale, true, in_vain),
         CachePhase::RevalidatedNoCache(_) => forward(Fwd::Stale, false, in_vain),
         CachePhase::Disabled(reason) => {
-            Outcome { detail: detail.or(word(reason)), ..forward(Fwd::Bypass, false, in_vain) }
+            // Looked for, or waited for, in vain: that the answer is not stored is told by the detail.
+            let why = if notes.looked_up { Fwd::UriMiss } else { Fwd::Bypass };
+            Outcome { detail: detail.or(word(reason)), ..forward(why, false, in_vain) }
         }
         CachePhase::Bypass | CachePhase::Uninit | CachePhase::CacheKey => forward(Fwd::Bypass, false, None),
     }

@@ -43,6 +43,7 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
     if !request.headers.contains_key(http::header::UPGRADE) {
         super::upstream::strip_nominated(request);
     }
+    identity::forget_lookalikes(request);
     if session_is_refresh {
         // The request that caused it came through here: what its header still says is to be believed.
         ctx.client.trusted = true;

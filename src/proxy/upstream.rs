@@ -64,8 +64,10 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
         let conditional =
             request.headers.contains_key(IF_NONE_MATCH) || request.headers.contains_key(IF_MODIFIED_SINCE);
         let idempotent = request.method.is_idempotent();
+        let started = ctx.started;
         // A request with a body comes here again for each attempt that pingora repeats.
-        let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(Exchange::new(route, idempotent, conditional)));
+        let exchange =
+            ctx.exchange.get_or_insert_with(|| Arc::new(Exchange::new(route, idempotent, conditional, started)));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));
     }
     Ok(())
@@ -132,6 +134,15 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         }
         response.remove_header(&CONNECTION);
     }
+    if response.status == StatusCode::NO_CONTENT {
+        response.remove_header(&CONTENT_LENGTH);
+    }
+    let mut lengths = response.headers.get_all(CONTENT_LENGTH).iter().cloned();
+    if let (Some(length), Some(_)) = (lengths.next(), lengths.next()) {
+        // Pingora accepts repetitions of one length; the next hop need not.
+        drop(lengths);
+        let _same_name_fits = response.insert_header(CONTENT_LENGTH, length);
+    }
     ctx.cache.fwd_status = Some(response.status.as_u16());
     if response.status == StatusCode::NOT_MODIFIED && session.cache.maybe_cache_meta().is_some() {
         ctx.cache.not_modified = Some(response.headers.clone());
@@ -150,7 +161,9 @@ pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>,
     let now = clock::now();
     let member = route.pool.pick(&[], now, &mut fastrand::Rng::new())?;
     ctx.upgraded = Some(member.backend.begin(now));
-    Ok(Box::new((*member.peer).clone()))
+    let mut peer = (*member.peer).clone();
+    peer.options.read_timeout = Some(route.pool.config().timeouts.idle);
+    Ok(Box::new(peer))
 }
 
 /// Notes that the connection for an upgrade could not be made.
@@ -159,7 +172,7 @@ pub(super) fn upgrade_failed(ctx: &mut Ctx, failure: Failure) {
     if let Some(mut attempt) = ctx.upgraded.take() {
         let now = clock::now();
         let may_eject = route.pool.may_eject(attempt.backend(), now);
-        attempt.failed(failure, route.pool.usual(now), may_eject, now);
+        attempt.failed(failure, route.pool.usual(), may_eject, now);
     }
     ctx.upgrade_failure = Some(failure);
 }

@@ -120,6 +120,14 @@ impl Pool {
         self.members.load_full()
     }
 
+    /// Names that have not resolved yet.
+    pub fn unresolved(&self) -> Vec<String> {
+        let resolved = self.resolved.lock();
+        let waiting = self.config.backends.iter().zip(resolved.iter());
+        let waiting = waiting.filter(|(written, answer)| answer.is_none() && written.host.parse::<IpAddr>().is_err());
+        waiting.map(|(written, _)| format!("{}:{}", written.host, written.port)).collect()
+    }
+
     /// Where its attempts are counted.
     pub fn counters(&self) -> &PoolMetrics {
         &self.counters
@@ -168,11 +176,12 @@ impl Pool {
         MayEject::others(others)
     }
 
-    /// The median of the members' averages.
-    pub fn usual(&self, now: Tick) -> Option<Duration> {
-        let mut costs: Vec<Duration> = self.members.load().iter().filter_map(|m| m.backend.ewma().cost(now)).collect();
-        costs.sort_unstable();
-        costs.get(costs.len() / 2).copied()
+    /// The 99th percentile of the best member's answers. Answers alone: an average that penalties enter would feed on
+    /// itself.
+    pub fn usual(&self) -> Option<Duration> {
+        let members = self.members.load();
+        let answered = members.iter().map(|m| m.backend.window().quantiles()).filter(|q| q.count > 0);
+        answered.map(|quantiles| quantiles.p99).min()
     }
 
     fn resolved(&self, entry: usize, addresses: Vec<IpAddr>) {
