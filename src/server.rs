@@ -37,6 +37,8 @@ const BACKLOG: i32 = 4096;
 const UNSENT: u32 = 128 * 1024;
 /// How often quantiles are published.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// How long the end waits for connections to notice that they are cut.
+const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end waits for the access log to be written.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the start waits for names to resolve before it serves without them.
@@ -136,6 +138,8 @@ impl Running {
         let _ = tokio::time::timeout(grace, self.edge.connections().gone()).await;
         let cut = self.edge.connections().count();
         self.edge.cut_all();
+        // What is cut still says so in the log.
+        let _ = tokio::time::timeout(CUT_PATIENCE, self.edge.connections().gone()).await;
         let _ = self.stop_admin.send(true);
         self.tasks.lock().abort_all();
         let lost = self.edge.access_log().close(LOG_PATIENCE);

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::exchange::Exchange;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
 use crate::clock;
+use crate::edge::Edge;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::Termination;
 use crate::telemetry::metrics::InFlight;
@@ -52,6 +53,8 @@ pub struct Ctx {
     pub bodyless: bool,
     /// Whether a response of the backend or the cache was sent.
     pub answered: bool,
+    /// What is logged if the request is dropped in its midst.
+    pub unlogged: Option<Unlogged>,
     /// Why the request ended, once it is known not to be simply done.
     pub ended: Option<Termination>,
 }
@@ -109,6 +112,7 @@ impl Ctx {
             upgrade_failure: None,
             bodyless: false,
             answered: false,
+            unlogged: None,
             ended: None,
         }
     }
@@ -123,5 +127,24 @@ impl CacheNotes {
     /// The key is known and has variants: unless one of them is found, that is what was missed.
     pub fn note_variants(&mut self) {
         self.fwd.get_or_insert(Fwd::VaryMiss);
+    }
+}
+
+/// What a dropped request must still be able to tell.
+pub struct Unlogged {
+    /// Where its line goes.
+    pub edge: Arc<Edge>,
+    /// Its method.
+    pub method: Method,
+    /// Its target.
+    pub uri: Uri,
+}
+
+/// A request whose connection is cut when the edge ends never comes to its logging phase.
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        if let Some(unlogged) = self.unlogged.take() {
+            super::log::cut(self, &unlogged);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Unlogged};
 use super::notes;
 use super::request::{Refusal, body_too_large};
 use crate::clock;
@@ -90,7 +90,7 @@ fn internal_fault(e: &Error, session: &Session, _ctx: &Ctx) -> Refusal {
 
 /// Writes the access log's line and counts.
 pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &mut Ctx) {
-    if session.subrequest_ctx.is_some() {
+    if ctx.unlogged.take().is_none() {
         return; // a refresh is nobody's request
     }
     if let Some(e) = e {
@@ -110,7 +110,33 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(method), status, cache, duration);
     edge.metrics().terminated(reason);
-    line(edge, session, ctx, Line { reason, status, cache, duration });
+    let request = session.req_header();
+    let request = Request {
+        method: &request.method,
+        uri: &request.uri,
+        protocol: version(request.version),
+        bytes: session.body_bytes_sent() as u64,
+    };
+    write(edge, ctx, &request, Line { reason, status, cache, duration });
+}
+
+/// Writes the line of a request that was dropped in its midst, and counts it.
+pub(super) fn cut(ctx: &Ctx, unlogged: &Unlogged) {
+    let edge = &unlogged.edge;
+    let duration = clock::now().since(ctx.started);
+    let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
+    counters.record(Method::from(&unlogged.method), 0, CacheResult::None, duration);
+    edge.metrics().terminated(Termination::Cut);
+    let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, duration };
+    write(edge, ctx, &Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 }, line);
+}
+
+/// What of the request's head is logged.
+struct Request<'a> {
+    method: &'a http::Method,
+    uri: &'a http::Uri,
+    protocol: &'static str,
+    bytes: u64,
 }
 
 struct Line {
@@ -120,8 +146,7 @@ struct Line {
     duration: Duration,
 }
 
-fn line(edge: &Edge, session: &Session, ctx: &Ctx, line: Line) {
-    let request = session.req_header();
+fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
     let (attempts, member, upstream_time) = match &ctx.exchange {
         Some(exchange) => {
             let seen = exchange.seen.lock();
@@ -138,9 +163,9 @@ fn line(edge: &Edge, session: &Session, ctx: &Ctx, line: Line) {
         method: request.method.as_str(),
         host: &ctx.host,
         path,
-        protocol: version(request.version),
+        protocol: request.protocol,
         status: line.status,
-        bytes: session.body_bytes_sent() as u64,
+        bytes: request.bytes,
         duration: line.duration,
         upstream_time,
         route: ctx.route.as_ref().map(|r| r.config.name.as_str()),

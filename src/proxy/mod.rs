@@ -90,6 +90,14 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if session.subrequest_ctx.is_none() {
+            let request = session.req_header();
+            ctx.unlogged = Some(ctx::Unlogged {
+                edge: self.edge.clone(),
+                method: request.method.clone(),
+                uri: request.uri.clone(),
+            });
+        }
         match request::enter(session, ctx) {
             Ok(()) => Ok(false),
             Err(refusal) => respond::refuse(session, ctx, &refusal).await.map(|()| true),

@@ -41,6 +41,8 @@ words! {
         UpstreamInvalid = "upstream-invalid",
         /// The route's time for the whole request was used up.
         Deadline = "deadline",
+        /// The edge ended before the response was complete: SIGINT, or the grace period was over.
+        Cut = "cut",
         /// A fault of the edge itself.
         Internal = "internal",
     }
@@ -51,7 +53,7 @@ impl Termination {
     /// backend's own, or nobody is left to read one.
     pub const fn status(self) -> Option<u16> {
         Some(match self {
-            Termination::Done | Termination::ClientClosed => return None,
+            Termination::Done | Termination::ClientClosed | Termination::Cut => return None,
             Termination::ClientTimeout => 408,
             Termination::HeadTooLarge => 431,
             Termination::UriTooLong => 414,
