@@ -3,7 +3,7 @@
 mod support;
 
 use support::edge::Edge;
-use support::{Origin, Reply};
+use support::{Origin, Reply, Request};
 
 #[tokio::test]
 async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
@@ -30,4 +30,13 @@ async fn an_early_hint_comes_before_the_final_answer() {
         assert_eq!(hints, [(103, Some("</s.css>; rel=preload"))], "{answer}");
         assert_eq!(answer.text(), "alpha");
     }
+}
+
+#[tokio::test]
+async fn an_http_1_0_client_gets_no_interim_response() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::ok("alpha").interim(103, "Link: </s.css>; rel=preload\r\n"));
+    let edge = Edge::over(&[&origin], "").await;
+    let answer = edge.fetch(&Request::get("/a").http10()).await.expect(200);
+    assert_eq!((answer.interim.len(), answer.text().as_str()), (0, "alpha"), "RFC 9110 §15.2: {answer}");
 }

@@ -372,4 +372,5 @@ async fn a_client_that_takes_no_heads_is_cut() {
     let cut = async { while client.write_all(&heads).await.is_ok() {} };
     support::patiently(cut, || "the edge gives up".to_owned()).await;
     edge.metric_becomes("hedgerow_requests_in_flight", &[], 0.0).await;
+    edge.metric_becomes("hedgerow_terminations_total", &[("reason", "client-timeout")], 1.0).await;
 }
