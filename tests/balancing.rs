@@ -361,3 +361,27 @@ async fn a_backend_may_be_named_by_dns() {
     let edge = Edge::start(&conf).await;
     eventually("the name is resolved", || async { (edge.get("/a").await.status == 200).then_some(()) }).await;
 }
+
+#[tokio::test]
+async fn the_routes_timeout_covers_all_attempts_of_a_request_with_a_body() {
+    let (one, two) = (Origin::start().await, Origin::start().await);
+    one.on("/a", Reply::never());
+    two.on("/a", Reply::never());
+    let keys = format!("{SIMPLE}\ntimeouts = {{ first_byte = \"250ms\" }}");
+    let conf = first_and_second(one.addr(), two.addr(), &keys, "timeout = \"400ms\"\n");
+    let edge = Edge::start(&conf).await;
+    edge.fetch(&Request::new("PUT", "/a").body("x")).await.expect(504);
+    // If each attempt had the whole of it, `first_byte` would end the last one.
+    edge.metric_becomes("hedgerow_terminations_total", &[("reason", "deadline")], 1.0).await;
+    assert_eq!((one.count("/a"), two.count("/a")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_stale_connection_to_the_only_backend_costs_no_get() {
+    let origin = Origin::start().await;
+    origin.on_nth("/a", |n, seen| if n == 2 && seen.connection == 1 { Reply::hang_up() } else { Reply::ok("alpha") });
+    let edge = Edge::over(&[&origin], "[route.cache]\nenabled = false\n").await;
+    edge.get("/a").await.expect(200);
+    edge.get("/a").await.expect(200);
+    assert_eq!((origin.count("/a"), origin.connections()), (3, 2));
+}

@@ -2,6 +2,9 @@
 
 mod support;
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
 use support::client::chunk_of;
 use support::edge::{Edge, over};
 use support::{Gate, Origin, Reply, Request};
@@ -343,4 +346,31 @@ async fn every_refusal_is_counted_by_its_reason() {
     for reason in ["bad-request", "head-too-large", "uri-too-long", "body-too-large", "method-refused"] {
         edge.metric_becomes("hedgerow_terminations_total", &[("reason", reason)], 1.0).await;
     }
+}
+
+#[tokio::test]
+async fn many_ranges_of_one_object_send_no_more_than_it() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::fresh(600, vec![b'x'; 100_000]));
+    let edge = Edge::over(&[&origin], "").await;
+    edge.get("/a").await.expect(200);
+    let ranges = ["0-"; 150].join(",");
+    let answer = edge.fetch(&Request::get("/a").header("Range", format!("bytes={ranges}"))).await;
+    assert!(answer.body.len() <= 100_000, "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_heads_is_cut() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::fresh(600, "alpha").header("X-Big", &"x".repeat(8_000)));
+    let limits = "[server.limits]\nrequests_per_connection = 100000\n[server.timeouts]\nwrite = \"200ms\"\n";
+    let edge = Edge::over(&[&origin], limits).await;
+    edge.get("/a").await.expect(200);
+    // Not the kit's client, which reads while it writes. The answers outgrow what both sockets hold.
+    let mut client = TcpStream::connect(edge.addr()).await.expect("the edge accepts");
+    let heads = Request::head("/a").bytes().repeat(100);
+    let cut = async { while client.write_all(&heads).await.is_ok() {} };
+    support::patiently(cut, || "the edge gives up".to_owned()).await;
+    edge.metric_becomes("hedgerow_requests_in_flight", &[], 0.0).await;
+    edge.metric_becomes("hedgerow_terminations_total", &[("reason", "client-timeout")], 1.0).await;
 }

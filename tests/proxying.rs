@@ -165,39 +165,6 @@ async fn fields_a_connection_header_nominates_cannot_be_the_ones_we_set() {
 }
 
 #[tokio::test]
-async fn bodies_pass_byte_for_byte_both_ways() {
-    let origin = Origin::start().await;
-    origin.on_call("/echo", |seen| Reply::ok(&seen.body)).on_call("/echo-chunked", |seen| {
-        seen.body.chunks(7_000).fold(Reply::new(200), |reply, chunk| reply.chunk(chunk))
-    });
-    let edge = Edge::over(&[&origin], "").await;
-    let blob: Vec<u8> = (0..500_000_u32).flat_map(u32::to_le_bytes).collect();
-
-    let mut client = edge.client().await;
-    let answer = client.request(&Request::post("/echo", &blob)).await.expect(200);
-    assert!(answer.body == blob, "Content-Length both ways: the body differs");
-    assert_eq!(origin.only("/echo").header("Content-Length"), Some("2000000"));
-
-    let chunks: Vec<&[u8]> = blob.chunks(9_999).collect();
-    let answer = client.request(&Request::new("PUT", "/echo-chunked").chunks(&chunks)).await.expect(200);
-    assert!(answer.body == blob, "chunked both ways: the body differs");
-    client.request(&Request::post("/echo", "")).await.expect(200);
-}
-
-#[tokio::test]
-async fn an_upload_reaches_the_backend_as_it_is_sent() {
-    let origin = Origin::start().await;
-    origin.on("/up", Reply::new(201));
-    let edge = Edge::over(&[&origin], "").await;
-    let mut client = edge.client().await;
-    client.send("POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
-    origin.until("the first half", |o| o.seen("/up").first().is_some_and(|seen| seen.body == b"half")).await;
-    client.send("4\r\nrest\r\n0\r\n\r\n").await;
-    client.answer().await.expect(201);
-    assert_eq!(origin.only("/up").text(), "halfrest");
-}
-
-#[tokio::test]
 async fn a_download_reaches_the_client_as_it_is_sent() {
     let (origin, gate) = (Origin::start().await, Gate::new());
     origin.on("/s", Reply::new(200).chunk("first,").gate(&gate).chunk("second"));
@@ -298,22 +265,6 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn a_pipelined_request_after_a_body_is_not_taken_for_part_of_it() {
-    let origin = Origin::start().await;
-    origin.on_call("/up", |seen| Reply::ok(&seen.body)).on("/next", Reply::ok("next"));
-    let edge = Edge::over(&[&origin], "").await;
-    let mut client = edge.client().await;
-    let mut together = Request::post("/up", "body").bytes();
-    together.extend(Request::get("/next").bytes());
-    together.extend(Request::post("/up", "x").chunks(&[b"chunked"]).bytes());
-    together.extend(Request::get("/next").bytes());
-    client.send(together).await;
-    for body in ["body", "next", "chunked", "next"] {
-        assert_eq!(client.answer().await.expect(200).text(), body);
-    }
-}
-
-#[tokio::test]
 async fn an_http_1_0_client_gets_its_answer_and_the_close() {
     let origin = Origin::start().await;
     origin.on("/a", Reply::new(200).chunk("alpha").chunk("beta"));
@@ -335,29 +286,6 @@ async fn connection_close_is_heeded() {
     assert!(answer.headers.lists("Connection", "close"));
     assert!(client.closed().await.is_empty());
     assert!(!origin.only("/a").headers.lists("Connection", "close"), "the client's wish is not the backend's");
-}
-
-#[tokio::test]
-async fn interim_responses_come_before_the_final_one() {
-    let origin = Origin::start().await;
-    origin.on("/a", Reply::ok("alpha").interim(103, "Link: </s.css>; rel=preload\r\n"));
-    let edge = Edge::over(&[&origin], "").await;
-    let answer = edge.get("/a").await.expect(200);
-    assert_eq!(answer.text(), "alpha");
-    assert!(answer.interim.iter().all(|interim| interim.status == 103), "{answer}");
-}
-
-#[tokio::test]
-async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
-    let origin = Origin::start().await;
-    origin.on_call("/up", |seen| Reply::ok(&seen.body));
-    let edge = Edge::over(&[&origin], "").await;
-    let mut client = edge.client().await;
-    client.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n").await;
-    let go_on = client.interim().await;
-    assert_eq!(go_on.status, 100);
-    client.send("body").await;
-    assert_eq!(client.answer().await.expect(200).text(), "body");
 }
 
 #[tokio::test]

@@ -152,3 +152,45 @@ async fn reload_is_a_post() {
     assert_eq!(edge.admin_get("/reload").await.status, 405);
     assert_eq!(edge.metric("hedgerow_config_generation", &[]).await, 1.0);
 }
+
+#[tokio::test]
+async fn an_old_pools_checks_end_with_the_reload() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    origin.on("/slow", Reply::ok("late").held_by(&gate)).on("/old", Reply::ok("")).on("/new", Reply::ok(""));
+    let edge = Edge::from_file(&checked(&[&origin], Some("/old"))).await;
+    // Keeps the old pool alive.
+    let mut client = edge.client().await;
+    client.ask(&Request::get("/slow")).await;
+    gate.arrived(1).await;
+
+    edge.rewrite(&checked(&[&origin], Some("/new")));
+    edge.reload().await.expect(200);
+    // A check that was under way may still arrive before the second of the new ones.
+    origin.until("the new checks", |o| o.count("/new") >= 2).await;
+    let before = origin.count("/old");
+    origin.until("more of the new checks", |o| o.count("/new") >= 5).await;
+    assert_eq!(origin.count("/old"), before, "the old path is still being checked");
+    gate.open();
+    client.answer().await.expect(200);
+}
+
+#[tokio::test]
+async fn without_checks_a_backend_is_not_held_out_by_them() {
+    let (bad, good) = (Origin::start().await, Origin::start().await);
+    bad.on("/healthz", Reply::new(500));
+    good.on("/healthz", Reply::ok(""));
+    let edge = Edge::from_file(&checked(&[&bad, &good], Some("/healthz"))).await;
+    edge.state_becomes(bad.addr(), "ejected").await;
+    edge.rewrite(&checked(&[&bad, &good], None));
+    edge.reload().await.expect(200);
+    edge.state_becomes(bad.addr(), "healthy").await;
+}
+
+/// One pool over these origins, checked at this path as often as may be, and one route.
+fn checked(origins: &[&Origin], path: Option<&str>) -> String {
+    let health = |path| {
+        format!("health = {{ path = \"{path}\", interval = \"100ms\", timeout = \"100ms\", rise = 1, fall = 1 }}")
+    };
+    let addrs: Vec<_> = origins.iter().map(|origin| origin.addr()).collect();
+    pool("web", &addrs, &path.map(health).unwrap_or_default()) + "[[route]]\npool = \"web\"\n"
+}

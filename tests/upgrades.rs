@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use support::edge::Edge;
-use support::{Origin, Reply};
+use support::{Origin, Reply, Request};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -79,4 +79,25 @@ async fn a_protocol_that_nobody_asked_for_is_a_bad_answer() {
     origin.on("/a", Reply::raw(SWITCH));
     let edge = Edge::over(&[&origin], "").await;
     assert_eq!(edge.get("/a").await.expect(502).proxy_error(), "http_protocol_error");
+}
+
+#[tokio::test]
+async fn a_backend_that_hangs_up_on_an_upgrade_is_answered_502() {
+    let origin = Origin::start().await;
+    origin.on("/chat", Reply::hang_up());
+    let edge = Edge::over(&[&origin], "").await;
+    let mut client = edge.client().await;
+    client.send(ASK).await;
+    assert_eq!(client.answer_or_close().await.map(|answer| answer.status), Some(502));
+}
+
+#[tokio::test]
+async fn an_upgrade_does_not_lift_the_body_limit() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::ok("taken"));
+    let edge = Edge::over(&[&origin], "max_body = \"1KiB\"\n").await;
+    let request = Request::new("POST", "/a").header("Connection", "Upgrade").header("Upgrade", "x");
+    let answer = edge.fetch(&request.chunks(&[&[b'x'; 100_000]])).await;
+    assert_eq!(answer.status, 413, "{answer}");
+    assert!(origin.seen("/a").iter().all(|seen| seen.body.len() <= 1024 && !seen.whole));
 }
