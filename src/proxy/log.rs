@@ -39,6 +39,11 @@ fn client_fault(e: &Error, ctx: &mut Ctx) -> Option<Refusal> {
             ctx.end(Termination::ClientTimeout);
             None
         }
+        // The lane's clock for writes speaks through the error of the stream.
+        ErrorType::WriteError if is_timeout(e) => {
+            ctx.end(Termination::ClientTimeout);
+            None
+        }
         ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed | ErrorType::ConnectError => {
             ctx.end(Termination::ClientClosed);
             None
@@ -50,6 +55,10 @@ fn client_fault(e: &Error, ctx: &mut Ctx) -> Option<Refusal> {
             proxy_error: "http_request_error",
         }),
     }
+}
+
+fn is_timeout(e: &Error) -> bool {
+    e.root_cause().downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::TimedOut)
 }
 
 fn upstream_failure(e: &Error, ctx: &Ctx) -> Failure {
