@@ -140,3 +140,19 @@ async fn requests_on_one_connection_are_a_line_each() {
 fn is(line: &Value, reason: &str, status: u64) {
     assert_eq!((&line["reason"], &line["status"]), (&reason.into(), &status.into()), "{line}");
 }
+
+#[tokio::test]
+async fn a_request_cut_at_the_end_of_the_grace_period_says_so() {
+    let (origin, dead, gate) = (Origin::start().await, Origin::refusing(), Gate::new());
+    origin.on("/a", Reply::ok("alpha").held_by(&gate));
+    let logged = Logged::over(&origin, &dead).await;
+    let mut client = logged.edge.client().await;
+    client.ask(&Request::post("/a", "x")).await;
+    gate.arrived(1).await;
+    logged.edge.drain(std::time::Duration::from_millis(50)).await.expect("drained");
+    let line = logged.line(1).await;
+    assert_eq!(
+        (line["reason"].as_str(), line["path"].as_str(), line["status"].as_u64()),
+        (Some("cut"), Some("/a"), Some(0))
+    );
+}

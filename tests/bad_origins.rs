@@ -256,3 +256,19 @@ async fn failures_are_counted_by_their_reason() {
         edge.metric_becomes("hedgerow_terminations_total", &[("reason", reason)], 1.0).await;
     }
 }
+
+#[tokio::test]
+async fn an_interim_response_and_then_nothing_is_a_502() {
+    let (status, error) = told("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n").await;
+    assert_eq!((status, error.as_str()), (502, "http_response_incomplete"));
+}
+
+#[tokio::test]
+async fn an_answer_for_a_fault_says_that_the_connection_is_closed() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::hang_up());
+    let edge = Edge::over(&[&origin], ONCE).await;
+    let mut client = edge.client().await;
+    assert!(client.get("/a").await.expect(502).headers.lists("Connection", "close"));
+    assert!(client.closed().await.is_empty());
+}

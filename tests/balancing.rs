@@ -385,3 +385,28 @@ async fn a_stale_connection_to_the_only_backend_costs_no_get() {
     edge.get("/a").await.expect(200);
     assert_eq!((origin.count("/a"), origin.connections()), (3, 2));
 }
+
+#[tokio::test]
+async fn penalties_do_not_feed_on_themselves() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::hang_up());
+    let edge = Edge::over(&[&origin], "").await;
+    for _ in 0..60 {
+        edge.get("/a").await.expect(502);
+    }
+    let cost = edge.backend(origin.addr()).await["ewma_ms"].as_f64().expect("it was asked");
+    assert!(cost < 10_000.0, "{cost} ms");
+}
+
+#[tokio::test]
+async fn every_backend_is_asked_though_requests_come_one_at_a_time() {
+    let origins = [Origin::start().await, Origin::start().await, Origin::start().await];
+    for origin in &origins {
+        origin.on("/a", Reply::ok("well"));
+    }
+    let edge = Edge::over(&[&origins[0], &origins[1], &origins[2]], "").await;
+    for _ in 0..60 {
+        edge.get("/a").await.expect(200);
+    }
+    assert!(origins.iter().all(|origin| origin.count("/a") > 0), "{:?}", origins.each_ref().map(|o| o.count("/a")));
+}

@@ -41,3 +41,16 @@ async fn a_reader_of_a_fill_that_breaks_is_no_internal_fault() {
     edge.metric_becomes("hedgerow_terminations_total", &[("reason", "upstream-closed")], 2.0).await;
     assert_eq!(edge.metric("hedgerow_terminations_total", &[("reason", "internal")]).await, 0.0);
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_holds_nobody_up() {
+    let origin = Origin::start().await;
+    let body = "x".repeat(8 << 20);
+    origin.on("/a", Reply::fresh(60, &body));
+    let edge = Edge::over(&[&origin], "").await;
+    let mut idle = edge.client().await;
+    idle.ask(&Request::get("/a")).await;
+    origin.until("the fill begins", |origin| origin.count("/a") == 1).await;
+    assert_eq!(edge.get("/a").await.expect(200).body.len(), body.len());
+    assert_eq!(origin.count("/a"), 1);
+}
