@@ -33,6 +33,8 @@ use crate::{clock, health_check, lane};
 
 /// Connections the kernel holds for us while we are busy.
 const BACKLOG: i32 = 4096;
+/// Listeners, logs, idle connections to backends and the runtime's own files.
+const FILES_BESIDE: u64 = 2048;
 /// Unsent bytes below which a client's socket takes more.
 const UNSENT: u32 = 128 * 1024;
 /// How often quantiles are published.
@@ -155,6 +157,7 @@ impl Running {
 /// # Errors
 /// As for [`Running::start`].
 pub fn run(config: Config, source: Option<PathBuf>, started: impl FnOnce(&Running)) -> Result<(), StartError> {
+    raise_file_limit(config.server.limits.connections);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.server.threads)
         .enable_all()
@@ -170,6 +173,19 @@ pub fn run(config: Config, source: Option<PathBuf>, started: impl FnOnce(&Runnin
     // Whatever still runs was given its time in the drain.
     runtime.shutdown_background();
     result
+}
+
+/// A connection is a file, and each may need another to a backend. The soft limit is often 1024 for historical reasons;
+/// up to the hard one it is ours to raise.
+fn raise_file_limit(connections: usize) {
+    let wanted = 2 * connections as u64 + FILES_BESIDE;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(got) if got < wanted => log::warn!(
+            "at most {got} files may be open: {connections} clients with a backend each may need {wanted} (ulimit -n)"
+        ),
+        Ok(_) => {}
+        Err(e) => log::warn!("the limit of open files cannot be read: {e}"),
+    }
 }
 
 async fn serve(running: Running, signals: &mut Signals) {
