@@ -74,3 +74,17 @@ async fn a_request_with_credentials_does_not_hide_a_fresh_copy_from_others() {
     edge.fetch(&mine).await.expect(200);
     assert_eq!(edge.get("/a").await.expect(200).verdict(), "HIT");
 }
+
+#[tokio::test]
+async fn a_backend_that_nominates_vary_does_not_mix_its_variants() {
+    let origin = Origin::start().await;
+    origin.on_call("/a", |seen| {
+        let language = seen.headers.get("Accept-Language").unwrap_or("none").to_owned();
+        Reply::fresh(60, language).header("Vary", "Accept-Language").header("Connection", "Vary")
+    });
+    let edge = Edge::over(&[&origin], "").await;
+    for language in ["de", "fr"] {
+        let answer = edge.fetch(&Request::get("/a").header("Accept-Language", language)).await.expect(200);
+        assert_eq!(answer.text(), language, "{answer}");
+    }
+}

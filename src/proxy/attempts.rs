@@ -190,11 +190,13 @@ impl Attempts {
         };
         let may_repeat = self.exchange.idempotent || failure.before_request();
         let given_up = matches!(failure, Failure::Deadline | Failure::BodyRefused);
-        if !may_repeat || given_up || made > retry.attempts || others.is_err() || pool.budget().withdraw(now).is_err() {
+        if !may_repeat || given_up || made > retry.attempts || others.is_err() {
             return Err(failure);
         }
         let wait = retry.backoff.delay(made.saturating_sub(1), &mut fastrand::Rng::new());
-        if self.deadline.left(now).is_none_or(|left| left <= wait) {
+        let in_time = self.deadline.left(now).is_some_and(|left| left > wait);
+        // The budget last: what is withdrawn is spent.
+        if !in_time || pool.budget().withdraw(now).is_err() {
             return Err(failure);
         }
         pool.counters().retry(failure.termination().as_str());

@@ -24,7 +24,6 @@ use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
 use crate::cache::{key, lookup, range, validate, vary};
 use crate::clock;
-use crate::config::RouteCache;
 use crate::snapshot::Route;
 use crate::store::Store;
 
@@ -67,12 +66,12 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
 /// The key of a request in normal form.
 pub(super) fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
     let uri = &session.req_header().uri;
-    // TLS ends before us or not at all: what the client sees as its scheme is not known to be https.
     let authority = match ctx.port {
         Some(port) if port != 80 => Cow::Owned(format!("{}:{port}", ctx.host)),
         _ => Cow::Borrowed(ctx.host.as_str()),
     };
-    // What a trusted proxy tells is passed on to the backend, so it belongs to the key.
+    // We speak no TLS to clients, so the scheme is http unless a trusted proxy tells of another. What it tells is passed
+    // on to the backend, so it belongs to the key.
     let told = |name: &str| session.req_header().headers.get(name).filter(|_| ctx.client.trusted)?.to_str().ok();
     let scheme = told("x-forwarded-proto").unwrap_or("http");
     let authority = told("x-forwarded-host").map_or(authority, Cow::Borrowed);
@@ -93,9 +92,8 @@ pub(super) fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeade
 
 /// May the stored response be used as it is?
 pub(super) fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<ForcedFreshness> {
-    let route = ctx.route.clone()?;
+    let Some(freshness) = stored_freshness(meta) else { return Some(ForcedFreshness::ForceMiss) };
     let request = RequestDirectives::from(&session.req_header().headers);
-    let freshness = stored_freshness(&route.config.cache, meta);
     match reuse::reuse(&freshness, &request, clock::wall()) {
         Reuse::Fresh => Some(ForcedFreshness::ForceFresh),
         Reuse::ClientAllows => {
@@ -113,9 +111,8 @@ pub(super) fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> O
 }
 
 /// May the stale copy be served: while another request refreshes it (`error` is `None`), or because the origin failed?
-pub(super) fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error>) -> bool {
-    let (Some(route), Some(meta)) = (ctx.route.clone(), session.cache.maybe_cache_meta()) else { return false };
-    let freshness = stored_freshness(&route.config.cache, meta);
+pub(super) fn may_serve_stale(session: &Session, error: Option<&Error>) -> bool {
+    let Some(freshness) = session.cache.maybe_cache_meta().and_then(stored_freshness) else { return false };
     let request = RequestDirectives::from(&session.req_header().headers);
     let Some(error) = error else {
         return reuse::reuse(&freshness, &request, clock::wall()) == Reuse::WhileRevalidate;
@@ -256,19 +253,9 @@ fn meta(freshness: &Freshness, header: ResponseHeader) -> CacheMeta {
     meta
 }
 
-/// What was judged when the response was stored; made anew from its head if it is not there any more.
-pub(super) fn stored_freshness(policy: &RouteCache, meta: &CacheMeta) -> Freshness {
-    if let Some(freshness) = meta.extensions().get::<Freshness>() {
-        return *freshness;
-    }
-    let directives = ResponseDirectives::from(meta.headers());
-    let received = meta.updated();
-    let status = meta.response_header().status;
-    Freshness {
-        lifetime: freshness::lifetime(&policy.freshness, status, meta.headers(), &directives, received),
-        received,
-        initial_age: received.duration_since(meta.epoch()).unwrap_or_default(),
-    }
+/// What was judged when the response was stored. The store keeps it with every entry.
+pub(super) fn stored_freshness(meta: &CacheMeta) -> Option<Freshness> {
+    meta.extensions().get().copied()
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
@@ -277,7 +264,7 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 
 /// When the response at hand was received.
 fn received(session: &Session) -> SystemTime {
-    let stored = session.cache.maybe_cache_meta().and_then(|meta| meta.extensions().get::<Freshness>());
+    let stored = session.cache.maybe_cache_meta().and_then(stored_freshness);
     stored.map_or_else(clock::wall, |freshness| freshness.received)
 }
 

@@ -114,8 +114,7 @@ impl ProxyHttp for Proxy {
     }
 
     fn cache_vary_filter(&self, meta: &CacheMeta, ctx: &mut Ctx, request: &RequestHeader) -> Option<HashBinary> {
-        let route = ctx.route.clone()?;
-        let variance = caching::variance(&route, meta.headers(), request);
+        let variance = caching::variance(ctx.route.as_ref()?, meta.headers(), request);
         if variance.is_some() {
             ctx.cache.note_variants();
         }
@@ -138,8 +137,8 @@ impl ProxyHttp for Proxy {
         Ok(caching::judge_hit(session, meta, ctx))
     }
 
-    fn should_serve_stale(&self, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) -> bool {
-        caching::may_serve_stale(session, ctx, error)
+    fn should_serve_stale(&self, session: &mut Session, _ctx: &mut Ctx, error: Option<&Error>) -> bool {
+        caching::may_serve_stale(session, error)
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {

@@ -11,7 +11,7 @@ use crate::clock;
 /// Reads the outcome out of pingora's phase and what the hooks have noted. `sent` is the status the client gets.
 pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
     let notes = &ctx.cache;
-    let ttl = ttl(session, ctx);
+    let ttl = ttl(session);
     let waited = session.cache.lock_duration().is_some();
     let detail = notes.not_storable.map(|reason| reason.as_str()).or(notes.detail);
     let hit = |stale| Outcome { path: Path::Hit, stale, ttl, detail: None };
@@ -52,10 +52,9 @@ pub(super) fn age_after_validation(session: &Session) -> Option<u64> {
     }
 }
 
-fn ttl(session: &Session, ctx: &Ctx) -> Option<i64> {
-    let meta = session.cache.maybe_cache_meta()?;
-    let route = ctx.route.as_ref()?;
-    Some(caching::stored_freshness(&route.config.cache, meta).ttl_seconds(clock::wall()))
+fn ttl(session: &Session) -> Option<i64> {
+    let freshness = session.cache.maybe_cache_meta().and_then(caching::stored_freshness)?;
+    Some(freshness.ttl_seconds(clock::wall()))
 }
 
 fn word(reason: NoCacheReason) -> Option<&'static str> {

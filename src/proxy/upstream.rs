@@ -34,6 +34,17 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 const PROTECTED: [&str; 7] =
     ["host", "content-length", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
+/// What a backend must not have removed by naming it in `Connection`: without its framing a response cannot be read,
+/// without the others a stored copy would answer the wrong variant, for too long, or be misread.
+const NEEDED: [HeaderName; 6] = [
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    http::header::VARY,
+    CACHE_CONTROL,
+    http::header::CONTENT_TYPE,
+    http::header::CONTENT_ENCODING,
+];
+
 /// The request as the backend gets it.
 pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
@@ -126,7 +137,7 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
         .collect();
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
-        for name in nominated.iter().filter(|n| *n != CONTENT_LENGTH && *n != TRANSFER_ENCODING) {
+        for name in nominated.iter().filter(|name| !NEEDED.contains(name)) {
             response.remove_header(name);
         }
         for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info", "upgrade"] {
