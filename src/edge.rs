@@ -16,6 +16,10 @@ use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::resolve::{self, Resolver};
 use crate::{clock, config};
 
+/// The field in which a response's own `Date` passes through pingora, which writes another over it; the lane puts it
+/// back. It never leaves the process, and one that an origin sends does not come in.
+pub const ORIGINAL_DATE: &str = "!date";
+
 /// A running edge.
 pub struct Edge {
     snapshot: ArcSwap<Snapshot>,

@@ -36,6 +36,50 @@ fn the_golden_report_has_more_than_twenty_errors_on_their_own_lines() {
 }
 
 #[test]
+fn a_key_that_would_mix_resources_is_refused() {
+    let key = |key: &str| report(&with(&format!("[[route]]\n[route.cache.key]\n{key}\n")));
+    for (written, expected) in [
+        ("template = \"{host}{path}\"", "lacks `{scheme}`"),
+        ("template = \"{scheme}{path}\"", "set `key.host`"),
+        ("template = \"{scheme}{host}{path}{path}\"", "has `{path}` twice"),
+        ("template = \"{scheme}{host}{path}{querry}\"", "did you mean `query`?"),
+        ("template = \"{scheme}{host}{path}{header:a b}\"", "is no part of a key"),
+        ("template = \"{scheme}{host}{path\"", "without its `}`"),
+        ("template = \"{scheme}{host}{path}{device}\"", "needs rules"),
+        ("template = \"{scheme}{host}{path}\"\nquery = { sort = true }", "no `{query}`"),
+        ("template = \"{scheme}{host}{path}\"\ndevice = [{ class = \"a\", user_agent = \"*\" }]", "no `{device}`"),
+        ("device = [{ class = \"a b\", user_agent = \"\" }]", "expected the name of a class"),
+        ("host = \"a.example:80\"", "without scheme, port and path"),
+        ("query = { keep = [\"a\"], drop = [\"b\"] }", "expected one of the two"),
+    ] {
+        let report = key(written);
+        assert!(report.contains(expected), "{written}\n{report}");
+    }
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    for (written, expected) in [
+        ("secret = \"swordfish\"", "expected `header`"),
+        ("header = \"X-Debug\"", "expected `secret`"),
+        ("header = \"X-Debug\"\nsecret = \"fish\"", "expected \"env:NAME\""),
+        ("header = \"X-Debug\"\nsecret = \"env:HEDGEROW_NO_SUCH_VARIABLE\"", "is not set"),
+        ("clients = [\"10.0.0.0/40\"]", "expected a network"),
+    ] {
+        let report = report(&with(&format!("[cache.reveal]\n{written}\n")));
+        assert!(report.contains(expected) && !report.contains("fish"), "{written}\n{report}");
+    }
+}
+
+#[test]
+fn what_cannot_be_a_language_or_a_target_is_refused() {
+    let languages = report(&with("[[route]]\ncache.vary.accept_language = [\"en_GB\", \"de\"]\n"));
+    assert!(languages.contains("expected a language tag"), "{languages}");
+    let targets = report(&with("[cache]\ntargets = [\"Cache-Control\", \"a b\"]\n"));
+    assert!(targets.contains("go before") && targets.contains("expected the name of a header field"), "{targets}");
+}
+
+#[test]
 fn an_empty_file_wants_a_pool() {
     let expected = "edge.toml:1:1: no pool, expected at least one `[[pool]]`\n  hint: write `[[pool]]`, `name = \"web\"`, \
                     `backends = [\"127.0.0.1:8000\"]`\n";

@@ -46,6 +46,8 @@ pub struct ResponseDirectives {
     pub stale_while_revalidate: Option<Duration>,
     /// `stale-if-error` (RFC 5861 §4); zero if its value is invalid.
     pub stale_if_error: Option<Duration>,
+    /// They come from a targeted field (RFC 9213), so `Cache-Control` and `Expires` do not count.
+    pub is_targeted: bool,
 }
 
 impl From<&HeaderMap> for ResponseDirectives {
@@ -62,7 +64,7 @@ impl ResponseDirectives {
         self.no_cache_fields.iter().chain(&self.private_fields)
     }
 
-    fn take(&mut self, name: &[u8], argument: Argument<'_>) {
+    pub(super) fn take(&mut self, name: &[u8], argument: Argument<'_>) {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("max-age") {
             self.max_age.get_or_insert(argument.delta().unwrap_or_default());
@@ -145,7 +147,7 @@ impl RequestDirectives {
 
 /// What follows a directive's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Argument<'a> {
+pub(super) enum Argument<'a> {
     Absent,
     Token(&'a [u8]),
     /// The inside of a quoted-string, escapes as written.

@@ -2,18 +2,19 @@
 //!
 //! The simple way, "now plus max-age", forgets that the response may have aged before it came here: the age it came
 //! with, by its `Age` and by its `Date`, counts against its lifetime. What the origin says goes before what the route
-//! says, and where the origin forbids staleness no window of either side opens.
+//! says, that before what can be guessed, and where the origin forbids staleness no window of either side opens.
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{AGE, DATE, EXPIRES, HeaderName};
+use http::header::{AGE, DATE, EXPIRES, HeaderName, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 
 use super::directives::{ResponseDirectives, delta_seconds};
 use super::{date, list};
+use crate::units::Ratio;
 
 /// A route's say in freshness: only where the origin is silent.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Params {
     /// Time to live by status where the origin gives none.
     pub ttl: Ttl,
@@ -21,12 +22,42 @@ pub struct Params {
     pub while_revalidate: Duration,
     /// `stale.if_error` where the origin gives none.
     pub if_error: Duration,
+    /// `stale.override_origin`: the windows open even where the origin forbids staleness.
+    pub override_origin: bool,
+    /// What is guessed where neither origin nor route says anything. Default: nothing is.
+    pub heuristic: Option<Heuristic>,
+}
+
+/// How a lifetime is guessed from the time for which a response has not changed (§4.2.2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heuristic {
+    /// The share of that time. §4.2.2 calls a tenth typical.
+    pub fraction: Ratio,
+    /// The longest guess: a page that nobody touched for ten years may still be touched tomorrow.
+    pub max: Duration,
+}
+
+impl Heuristic {
+    /// A tenth, at most a day.
+    pub const DEFAULT: Heuristic = Heuristic { fraction: Ratio::percent(10), max: Duration::from_secs(86_400) };
+
+    fn lifetime(&self, headers: &HeaderMap, received: SystemTime) -> Option<Duration> {
+        let time = |name| headers.get(name).and_then(|value| date::parse(value, received));
+        let unchanged = time(DATE).unwrap_or(received).duration_since(time(LAST_MODIFIED)?).ok()?;
+        Some(unchanged.mul_f64(self.fraction.get()).min(self.max))
+    }
+}
+
+/// Statuses that may be given a lifetime on a guess (RFC 9110 §15.1); others only with `public` (RFC 9111 §5.2.2.9).
+fn is_heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
 /// `ttl = { default = "0s", 200 = "10m", 5xx = "0s" }`: the exact status wins over its class, the class over the default.
+/// An error has no default: that one minute's outage is not to be remembered for ten is nobody's wish by silence.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Ttl {
-    /// For every status not named.
+    /// For every status below 400 that is not named.
     pub default: Duration,
     /// By class (1 to 5).
     pub class: Vec<(u16, Duration)>,
@@ -39,7 +70,8 @@ impl Ttl {
     pub fn of(&self, status: StatusCode) -> Duration {
         let named = |list: &[(u16, Duration)], key| list.iter().find(|(k, _)| *k == key).map(|(_, ttl)| *ttl);
         let status = status.as_u16();
-        named(&self.status, status).or_else(|| named(&self.class, status / 100)).unwrap_or(self.default)
+        let default = if status < 400 { self.default } else { Duration::ZERO };
+        named(&self.status, status).or_else(|| named(&self.class, status / 100)).unwrap_or(default)
     }
 }
 
@@ -54,6 +86,8 @@ pub enum Source {
     Expires,
     /// The route's `ttl`.
     Route,
+    /// A guess by `Last-Modified`.
+    Heuristic,
     /// Nobody: the lifetime is zero.
     None,
 }
@@ -66,6 +100,7 @@ impl Source {
             Source::MaxAge => "max-age",
             Source::Expires => "expires",
             Source::Route => "route",
+            Source::Heuristic => "heuristic",
             Source::None => "none",
         }
     }
@@ -96,17 +131,18 @@ pub struct Lifetime {
     pub source: Source,
     /// When the origin insists on being asked.
     pub validation: Validation,
-    /// After `ttl`, how long it may be served while it is refreshed behind; zero unless `validation` is relaxed.
+    /// After `ttl`, how long it may be served while it is refreshed behind; zero where the origin forbids it.
     pub while_revalidate: Duration,
-    /// After `ttl`, how long it may be served when the origin fails; zero unless `validation` is relaxed.
+    /// After `ttl`, how long it may be served when the origin fails; zero where the origin forbids it.
     pub if_error: Duration,
     /// While fresh, a client's reload is no reason to ask the origin (RFC 8246).
     pub immutable: bool,
 }
 
-/// The lifetime of a response that was received at `received`.
+/// The lifetime of a response that was received at `received`, under `directives` from
+/// [`super::targeted::directives`].
 ///
-/// Never guessed: without a word of the origin it is the route's `ttl`, and that is zero unless configured.
+/// `s-maxage` goes before `max-age`, that before `Expires` (§4.2.1), that before the route's `ttl`, and that before a guess.
 pub fn lifetime(
     params: &Params,
     status: StatusCode,
@@ -114,30 +150,18 @@ pub fn lifetime(
     directives: &ResponseDirectives,
     received: SystemTime,
 ) -> Lifetime {
-    let (ttl, source) = if let Some(ttl) = directives.s_maxage {
-        (ttl, Source::SMaxage)
-    } else if let Some(ttl) = directives.max_age {
-        (ttl, Source::MaxAge)
-    } else if headers.contains_key(EXPIRES) {
-        (until_expires(headers, received), Source::Expires)
-    } else if directives.no_cache || directives.no_store || directives.private {
-        (Duration::ZERO, Source::None)
-    } else {
-        match params.ttl.of(status) {
-            Duration::ZERO => (Duration::ZERO, Source::None),
-            ttl => (ttl, Source::Route),
-        }
-    };
-    let validation = if directives.no_cache {
-        Validation::Always
-    } else if directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some() {
-        Validation::WhenStale
-    } else {
-        Validation::Relaxed
+    let explicit = explicit_lifetime(headers, directives, received);
+    let (ttl, source) = explicit.unwrap_or_else(|| implicit_lifetime(params, status, headers, directives, received));
+    let forbids = directives.must_revalidate || directives.proxy_revalidate || directives.s_maxage.is_some();
+    let validation = match directives.no_cache {
+        true => Validation::Always,
+        false if forbids && !params.override_origin => Validation::WhenStale,
+        false => Validation::Relaxed,
     };
     let window = |origin: Option<Duration>, route| match validation {
-        Validation::Relaxed => origin.unwrap_or(route),
-        Validation::WhenStale | Validation::Always => Duration::ZERO,
+        Validation::WhenStale => Duration::ZERO,
+        Validation::Always if !params.override_origin => Duration::ZERO,
+        Validation::Relaxed | Validation::Always => origin.unwrap_or(route),
     };
     Lifetime {
         ttl,
@@ -147,6 +171,38 @@ pub fn lifetime(
         if_error: window(directives.stale_if_error, params.if_error),
         immutable: directives.immutable,
     }
+}
+
+/// What the origin says.
+fn explicit_lifetime(
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    received: SystemTime,
+) -> Option<(Duration, Source)> {
+    let shared = directives.s_maxage.map(|ttl| (ttl, Source::SMaxage));
+    let own = directives.max_age.map(|ttl| (ttl, Source::MaxAge));
+    let expires = !directives.is_targeted && headers.contains_key(EXPIRES);
+    shared.or(own).or_else(|| expires.then(|| (until_expires(headers, received), Source::Expires)))
+}
+
+/// What the route says, or what may be guessed, where the origin neither gives a lifetime nor forbids to use one.
+fn implicit_lifetime(
+    params: &Params,
+    status: StatusCode,
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    received: SystemTime,
+) -> (Duration, Source) {
+    if directives.no_cache || directives.no_store || directives.private {
+        return (Duration::ZERO, Source::None);
+    }
+    let ttl = params.ttl.of(status);
+    if !ttl.is_zero() {
+        return (ttl, Source::Route);
+    }
+    let may_guess = is_heuristically_cacheable(status) || directives.public;
+    let guess = params.heuristic.filter(|_| may_guess).and_then(|guess| guess.lifetime(headers, received));
+    guess.filter(|ttl| !ttl.is_zero()).map_or((Duration::ZERO, Source::None), |ttl| (ttl, Source::Heuristic))
 }
 
 /// `Expires` less `Date`, or less the time of receipt without one; whatever is no date is in the past (§5.3).
@@ -305,7 +361,8 @@ mod tests {
         };
         assert_eq!(of_status(204, &silent).ttl, secs(3));
         assert_eq!(of_status(200, &silent).ttl, secs(2));
-        assert_eq!((of_status(404, &silent).ttl, of_status(404, &silent).source), (secs(1), Source::Route));
+        assert_eq!((of_status(302, &silent).ttl, of_status(302, &silent).source), (secs(1), Source::Route));
+        assert_eq!((of_status(404, &silent).ttl, of_status(404, &silent).source), (secs(0), Source::None));
         assert_eq!(of_status(204, &cc("public")).ttl, secs(3));
         for line in ["no-cache", "no-store", "private", "max-age=0"] {
             assert_eq!(of_status(204, &cc(line)).ttl, secs(0), "{line}");
@@ -334,6 +391,57 @@ mod tests {
             let it = of_with(&params, &cc(&format!("{line}, stale-while-revalidate=7, stale-if-error=7")));
             assert_eq!((it.while_revalidate, it.if_error, it.validation), (secs(0), secs(0), validation), "{line}");
         }
+    }
+
+    #[test]
+    fn an_override_opens_the_windows_and_still_asks_each_time_for_no_cache() {
+        let params =
+            Params { while_revalidate: secs(9), if_error: secs(8), override_origin: true, ..Params::default() };
+        let it = of_with(&params, &cc("s-maxage=5, must-revalidate"));
+        assert_eq!((it.while_revalidate, it.if_error, it.validation), (secs(9), secs(8), Validation::Relaxed));
+        let it = of_with(&params, &cc("max-age=5, no-cache"));
+        assert_eq!((it.if_error, it.validation), (secs(8), Validation::Always));
+    }
+
+    #[test]
+    fn a_guess_is_a_tenth_of_the_time_unchanged_where_nobody_speaks_rfc9111_4_2_2() {
+        let params = Params { heuristic: Some(Heuristic::DEFAULT), ..Params::default() };
+        let of_status = |status: u16, headers: &HeaderMap| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let it = lifetime(&params, status, headers, &ResponseDirectives::from(headers), received());
+            (it.ttl, it.source)
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(LAST_MODIFIED, in_date(-1000));
+        assert_eq!(of(&headers).source, Source::None, "nothing is guessed unless asked for");
+        for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
+            assert_eq!(of_status(status, &headers), (secs(100), Source::Heuristic), "{status}");
+        }
+        for status in [201, 202, 302, 403, 500, 502, 503, 504, 599] {
+            assert_eq!(of_status(status, &headers), (secs(0), Source::None), "{status}");
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        assert_eq!(of_status(599, &headers), (secs(100), Source::Heuristic));
+        for line in ["no-cache", "private", "max-age=0", "no-store"] {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static(line));
+            assert_eq!(of_status(200, &headers).0, secs(0), "{line}");
+        }
+        headers.remove(CACHE_CONTROL);
+        headers.insert(DATE, in_date(-500));
+        assert_eq!(of_status(200, &headers).0, secs(50));
+        headers.insert(LAST_MODIFIED, in_date(-400));
+        assert_eq!(of_status(200, &headers).0, secs(0));
+        headers.insert(LAST_MODIFIED, in_date(-20_000_000));
+        assert_eq!(of_status(200, &headers).0, secs(86_400));
+    }
+
+    #[test]
+    fn under_a_targeted_field_expires_does_not_count_rfc9213_2_2() {
+        let mut headers = HeaderMap::new();
+        headers.insert(EXPIRES, in_date(30));
+        let directives = ResponseDirectives { is_targeted: true, ..ResponseDirectives::default() };
+        let it = lifetime(&Params::default(), StatusCode::OK, &headers, &directives, received());
+        assert_eq!(it.source, Source::None);
     }
 
     #[test]

@@ -8,56 +8,64 @@
 //! hash that the substrate combines keys with, so it adds no other assumption, and a key of up to 128 bytes costs one
 //! compression.
 
-use std::borrow::Cow;
-
 use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName};
 
-/// What of the query tells requests apart; what is dropped or sorted here is also dropped or sorted in what the
-/// backend sees, so that no backend can answer to something the key does not hold.
+use super::{device, query};
+
+/// What besides scheme, host and path tells requests apart.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Params {
-    /// Names of query parameters to drop; a trailing `*` matches any rest.
-    pub drop: Vec<String>,
-    /// Whether parameters are sorted by name (stable for equal names).
-    pub sort: bool,
+    /// What of the query.
+    pub query: query::Params,
+    /// One host in place of whatever the client asked for, in the key and for the backend: sites under several names.
+    pub host: Option<String>,
+    /// Request fields whose values are part of the key.
+    pub headers: Vec<HeaderName>,
+    /// Cookies whose values are part of the key.
+    pub cookies: Vec<String>,
+    /// Classes of devices, told by `User-Agent`: the first that matches; empty for no such part.
+    pub devices: Vec<device::Rule>,
 }
 
 impl Params {
-    /// The query for key and backend alike, without its `?`: borrowed if nothing changes, `None` if there is none or
-    /// every parameter was dropped.
+    /// What the request adds to the key beyond [`Parts`]; nothing is allocated where there is nothing to add.
     ///
-    /// Parameters are separated by `&` and compared as they are written, percent-encoding and all: an odd spelling
-    /// is kept and is another key, which costs a miss and never mixes two.
-    pub fn apply<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
-        let query = query?;
-        let parameters = || query.split('&');
-        let drops = !self.drop.is_empty() && parameters().any(|p| self.is_dropped(name(p)));
-        let sorts = self.sort && !parameters().map(name).is_sorted();
-        if !drops && !sorts {
-            return Some(Cow::Borrowed(query));
-        }
-        let mut kept: Vec<&str> = parameters().filter(|p| !self.is_dropped(name(p))).collect();
-        if kept.is_empty() {
-            return None;
-        }
-        if sorts {
-            kept.sort_by_key(|p| name(p));
-        }
-        Some(Cow::Owned(kept.join("&")))
-    }
-
-    fn is_dropped(&self, name: &str) -> bool {
-        self.drop.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == pattern,
-        })
+    /// Every value of a field or cookie counts, in the order sent: whichever of two the backend goes by, the key has it.
+    pub fn extras(&self, request: &HeaderMap) -> Extras {
+        let values = |name| request.get_all(name).iter().map(|v| v.as_bytes().to_vec()).collect();
+        let headers = self.headers.iter().map(|name| Extra { name: name.to_string(), values: values(name) });
+        let device = (!self.devices.is_empty()).then(|| {
+            let class = device::class(&self.devices, request).as_bytes().to_vec();
+            Extra { name: "{device}".to_owned(), values: vec![class] }
+        });
+        let cookies =
+            self.cookies.iter().map(|name| Extra { name: format!("{{cookie}}{name}"), values: cookie(request, name) });
+        Extras(headers.chain(device).chain(cookies).collect())
     }
 }
 
-/// A parameter's name: what stands before its first `=`.
-fn name(parameter: &str) -> &str {
-    parameter.split_once('=').map_or(parameter, |(name, _)| name)
+/// The values of one cookie, in the order sent (RFC 6265 §5.4).
+fn cookie(request: &HeaderMap, name: &str) -> Vec<Vec<u8>> {
+    let pairs = request.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b';'));
+    let value = |pair: &[u8]| {
+        let end = pair.iter().position(|b| *b == b'=')?;
+        (pair[..end].trim_ascii() == name.as_bytes()).then(|| pair[end + 1..].trim_ascii().to_vec())
+    };
+    pairs.filter_map(value).collect()
+}
+
+/// What a request adds to its key beyond [`Parts`].
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Extras(Vec<Extra>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Extra {
+    /// Names stand in the key too: after a change of configuration one header's values are not another's.
+    name: String,
+    values: Vec<Vec<u8>>,
 }
 
 /// The parts of a primary key, each already normalised: the key must hold just what is routed by and forwarded.
@@ -69,24 +77,30 @@ pub struct Parts<'a> {
     pub host: &'a str,
     /// The path as the backend will see it.
     pub path: &'a str,
-    /// The query as the backend will see it, after [`Params::apply`]; none is not the same as an empty one.
+    /// The query as the backend will see it, after [`query::Params::apply`]; none is not the same as an empty one.
     pub query: Option<&'a str>,
 }
 
 impl Parts<'_> {
-    /// The key's hash, straight from the parts: what a lookup needs, without allocating.
-    pub fn hash(&self) -> [u8; 16] {
-        let mut hash = Blake2b::<U16>::new();
-        self.write(|bytes| hash.update(bytes));
-        hash.finalize().into()
-    }
-
-    fn write(&self, mut sink: impl FnMut(&[u8])) {
-        for part in [Some(self.scheme), Some(self.host), Some(self.path), self.query].into_iter().flatten() {
-            sink(&(part.len() as u64).to_be_bytes());
-            sink(part.as_bytes());
+    fn write(&self, extras: &Extras, sink: &mut impl FnMut(&[u8])) {
+        for part in [self.scheme, self.host, self.path] {
+            write_part(part.as_bytes(), sink);
+        }
+        sink(&[u8::from(self.query.is_some())]);
+        if let Some(query) = self.query {
+            write_part(query.as_bytes(), sink);
+        }
+        for Extra { name, values } in &extras.0 {
+            write_part(name.as_bytes(), sink);
+            sink(&(values.len() as u64).to_be_bytes());
+            values.iter().for_each(|value| write_part(value, sink));
         }
     }
+}
+
+fn write_part(part: &[u8], sink: &mut impl FnMut(&[u8])) {
+    sink(&(part.len() as u64).to_be_bytes());
+    sink(part);
 }
 
 /// A primary key: what is asked for, before any `Vary`.
@@ -98,9 +112,9 @@ pub struct Key {
 
 impl Key {
     /// The key of these parts, hashed once.
-    pub fn new(parts: &Parts<'_>) -> Key {
+    pub fn new(parts: &Parts<'_>, extras: &Extras) -> Key {
         let mut bytes = Vec::new();
-        parts.write(|part| bytes.extend_from_slice(part));
+        parts.write(extras, &mut |part| bytes.extend_from_slice(part));
         let hash = Blake2b::<U16>::digest(&bytes).into();
         Key { bytes, hash }
     }
@@ -110,47 +124,32 @@ impl Key {
         &self.bytes
     }
 
-    /// The 128-bit hash of the bytes, equal to [`Parts::hash`].
+    /// The 128-bit hash of the bytes.
     pub fn hash(&self) -> [u8; 16] {
         self.hash
     }
 }
 
+/// The key for people to read, as `Cache-Status` tells it (RFC 9211 §2.7): the URL, then what is added, `name=value`.
+pub fn shown(parts: &Parts<'_>, extras: &Extras) -> String {
+    let query = parts.query.map_or(String::new(), |query| format!("?{query}"));
+    let mut shown = format!("{}://{}{}{query}", parts.scheme, parts.host, parts.path);
+    for Extra { name, values } in &extras.0 {
+        let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
+        shown += &format!(" {name}={}", values.join(","));
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn params(drop: &[&str], sort: bool) -> Params {
-        Params { drop: drop.iter().map(|d| d.to_string()).collect(), sort }
-    }
-
-    fn apply(params: &Params, query: &str) -> Option<String> {
-        params.apply(Some(query)).map(Cow::into_owned)
-    }
-
-    #[test]
-    fn an_unchanged_query_is_borrowed() {
-        for query in ["", "a=1&b=2", "a", "a=1&a=0&b", "&&", "x=utm_a"] {
-            let out = params(&["utm_*", "gclid"], true).apply(Some(query));
-            assert!(matches!(out, Some(Cow::Borrowed(q)) if q == query), "{query}");
-        }
-        assert_eq!(params(&["utm_*"], true).apply(None), None);
-    }
-
-    #[test]
-    fn parameters_are_dropped_by_name_or_by_its_start() {
-        let params = params(&["utm_*", "gclid"], false);
-        assert_eq!(apply(&params, "b=1&utm_source=x&a=2&gclid&utm_").as_deref(), Some("b=1&a=2"));
-        assert_eq!(apply(&params, "gclid2=1&UTM_a=1&a=gclid").as_deref(), Some("gclid2=1&UTM_a=1&a=gclid"));
-        assert_eq!(apply(&params, "utm_source=x&gclid=1"), None);
-    }
-
-    #[test]
-    fn sorting_is_by_name_and_keeps_the_order_of_equals() {
-        assert_eq!(apply(&params(&[], true), "b=1&a=2&b=0&a=1&a").as_deref(), Some("a=2&a=1&a&b=1&b=0"));
-        assert_eq!(apply(&params(&["c"], true), "b&c&a").as_deref(), Some("a&b"));
+    fn key(parts: &Parts<'_>) -> Key {
+        Key::new(parts, &Extras::default())
     }
 
     #[test]
@@ -164,69 +163,82 @@ mod tests {
             Parts { query: Some(""), ..parts },
         ];
         for other in others {
-            assert_ne!(Key::new(&parts), Key::new(&other), "{other:?}");
-            assert_ne!(parts.hash(), other.hash(), "{other:?}");
+            assert_ne!(key(&parts), key(&other), "{other:?}");
         }
     }
 
-    prop_compose! {
-        fn part()(part in prop_oneof!["[a/?&:\\x00]{0,4}", "\\PC{0,12}"]) -> String { part }
+    fn request(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn every_value_of_a_named_field_or_cookie_counts() {
+        let params = Params {
+            headers: vec![HeaderName::from_static("x-tenant")],
+            cookies: vec!["cur".into()],
+            ..Params::default()
+        };
+        let parts = Parts { scheme: "http", host: "a", path: "/", query: None };
+        let all = [
+            &[][..],
+            &[("x-tenant", "")],
+            &[("x-tenant", "a")],
+            &[("x-tenant", "a"), ("x-tenant", "b")],
+            &[("x-tenant", "b"), ("x-tenant", "a")],
+            &[("x-tenant", "a,b")],
+            &[("cookie", "cur=a")],
+            &[("cookie", "cur=")],
+            &[("cookie", "cur=a; cur=b")],
+            &[("x-tenant", "a"), ("cookie", "cur=a")],
+        ];
+        for (i, a) in all.iter().enumerate() {
+            for (j, b) in all.iter().enumerate() {
+                let of = |fields| Key::new(&parts, &params.extras(&request(fields)));
+                assert_eq!(of(a) == of(b), i == j, "{a:?} {b:?}");
+            }
+        }
+        let of = |fields: &[(&str, &str)]| Key::new(&parts, &params.extras(&request(fields)));
+        assert_eq!(of(&[("cookie", "x=1; cur=EUR ;y=2"), ("z", "1")]), of(&[("cookie", "a=b"), ("cookie", "cur=EUR")]));
+        assert_eq!(of(&[("cookie", "xcur=a; cur")]), of(&[]));
+    }
+
+    #[test]
+    fn a_key_can_be_read() {
+        let params = Params { cookies: vec!["cur".into()], ..Params::default() };
+        let extras = params.extras(&request(&[("cookie", "cur=EUR")]));
+        let parts = Parts { scheme: "http", host: "a", path: "/p", query: Some("x=1") };
+        assert_eq!(shown(&parts, &extras), "http://a/p?x=1 {cookie}cur=EUR");
     }
 
     proptest! {
         /// The same letters, cut into parts at different places: what a separator would mix up.
         #[test]
-        fn different_parts_give_different_bytes(
-            letters in "[a/?&:|\\x00]{0,8}", cuts in proptest::array::uniform6(0usize..9), queries in any::<[bool; 2]>(),
+        fn different_requests_have_different_keys(
+            letters in "[a/?&:|]{0,8}", cuts in proptest::array::uniform8(0usize..9), queries in any::<[bool; 2]>(),
+            headers in any::<[bool; 2]>(),
         ) {
-            let cut = |a: usize, b: usize, c: usize, query: bool| {
-                let mut at = [a, b, c].map(|i| i.min(letters.len()));
+            let params = Params { headers: vec![HeaderName::from_static("x")], ..Params::default() };
+            let cut = |cuts: &[usize], query: bool, header: bool| {
+                let mut at: Vec<usize> = cuts.iter().map(|i| (*i).min(letters.len())).collect();
                 at.sort_unstable();
-                let (host, path) = (&letters[at[0]..at[1]], &letters[at[1]..at[2]]);
-                Parts { scheme: &letters[..at[0]], host, path, query: query.then_some(&letters[at[2]..]) }
+                let map = if header { request(&[("x", &letters[at[3]..])]) } else { HeaderMap::new() };
+                let parts = Parts {
+                    scheme: &letters[..at[0]],
+                    host: &letters[at[0]..at[1]],
+                    path: &letters[at[1]..at[2]],
+                    query: query.then_some(&letters[at[2]..at[3]]),
+                };
+                (parts, params.extras(&map))
             };
-            let a = cut(cuts[0], cuts[1], cuts[2], queries[0]);
-            let b = cut(cuts[3], cuts[4], cuts[5], queries[1]);
-            prop_assert_eq!(a == b, Key::new(&a).bytes() == Key::new(&b).bytes());
-            prop_assert_eq!(a == b, a.hash() == b.hash());
-        }
-
-        /// The parts can be read back, whatever they hold.
-        #[test]
-        fn the_bytes_can_be_taken_apart_again(
-            scheme in part(), host in part(), path in part(), query in proptest::option::of(part()),
-        ) {
-            let key = Key::new(&Parts { scheme: &scheme, host: &host, path: &path, query: query.as_deref() });
-            let mut rest = key.bytes();
-            let mut read = Vec::new();
-            while let Some((len, tail)) = rest.split_first_chunk::<8>() {
-                let (part, tail) = tail.split_at(u64::from_be_bytes(*len) as usize);
-                read.push(String::from_utf8(part.to_vec()).unwrap());
-                rest = tail;
-            }
-            prop_assert!(rest.is_empty());
-            let written: Vec<String> = [Some(scheme), Some(host), Some(path), query].into_iter().flatten().collect();
-            prop_assert_eq!(read, written);
-        }
-
-        #[test]
-        fn the_hash_needs_no_key(scheme in part(), host in part(), path in part(), query in proptest::option::of(part())) {
-            let parts = Parts { scheme: &scheme, host: &host, path: &path, query: query.as_deref() };
-            prop_assert_eq!(parts.hash(), Key::new(&parts).hash());
-        }
-
-        /// What is applied twice is applied once, and sorting shares exactly the queries with the same parameters.
-        #[test]
-        fn applying_is_idempotent(query in "[abu_&=]{0,20}", drop in any::<bool>(), sort in any::<bool>()) {
-            let params = params(if drop { &["u_*", "b"] } else { &[] }, sort);
-            let once = apply(&params, &query);
-            let twice = once.as_deref().and_then(|q| apply(&params, q));
-            prop_assert_eq!(&once, &twice);
-            let mut left: Vec<&str> = query.split('&').filter(|p| !params.is_dropped(name(p))).collect();
-            let mut kept: Vec<&str> = once.as_deref().map(|q| q.split('&').collect()).unwrap_or_default();
-            left.sort_unstable();
-            kept.sort_unstable();
-            prop_assert_eq!(left, kept);
+            let a = cut(&cuts[..4], queries[0], headers[0]);
+            let b = cut(&cuts[4..], queries[1], headers[1]);
+            let (x, y) = (Key::new(&a.0, &a.1), Key::new(&b.0, &b.1));
+            prop_assert_eq!(a == b, x.bytes() == y.bytes());
+            prop_assert_eq!(a == b, x.hash() == y.hash());
         }
     }
 }

@@ -1,21 +1,26 @@
 //! HTTP caching as pure functions: headers and times in, decisions with a named reason out (RFC 9110, 9111, 9211).
 //!
 //! In the order of a request: [`lookup`] may this request be answered from memory, [`key`] what
-//! does it ask for, [`vary`] which variant, [`reuse`] is the stored copy good enough, [`validate`] what is said to
-//! client and origin when it is not; then for the answer [`directives`], [`freshness`] how long it holds,
-//! [`storable::judge`] may it be stored, and [`status`] how all of it is told.
+//! does it ask for (with [`query`] and [`device`]), [`vary`] which variant, [`reuse`] is the stored copy good enough, [`validate`] what is said to
+//! client and origin when it is not; then for the answer [`directives`] or those of a [`targeted`] field,
+//! [`freshness`] how long it holds, [`deception`] is it what its path says, [`storable::judge`] may it be stored, and [`status`] how all of it is told.
 
 mod codings;
 pub mod date;
+pub mod deception;
+pub mod device;
 pub mod directives;
 mod etag;
 pub mod freshness;
 pub mod key;
+mod languages;
 mod list;
 pub mod lookup;
+pub mod query;
 pub mod range;
 pub mod reuse;
 pub mod status;
 pub mod storable;
+pub mod targeted;
 pub mod validate;
 pub mod vary;

@@ -155,10 +155,11 @@ pub fn is_failure(status: StatusCode) -> bool {
 /// for is a preference (§5.2.1), and the origin has agreed to the window.
 pub fn reuse_on_error(stored: &Freshness, request: &RequestDirectives, now: SystemTime) -> Result<(), NoStale> {
     match stored.lifetime.validation {
-        Validation::Always => Err(NoStale::NoCache),
+        // The window is zero unless the route overrides the origin.
+        Validation::Always if stored.lifetime.if_error.is_zero() => Err(NoStale::NoCache),
         _ if stored.fresh_for(now).is_some() => Ok(()),
         Validation::WhenStale => Err(NoStale::MustRevalidate),
-        Validation::Relaxed => {
+        Validation::Relaxed | Validation::Always => {
             let window = stored.lifetime.if_error.max(request.stale_if_error.unwrap_or_default());
             if stored.stale_for(now) < window { Ok(()) } else { Err(NoStale::WindowOver) }
         }

@@ -146,7 +146,10 @@ impl Outcome {
     }
 
     /// Appends this cache's member of `Cache-Status` to `out`, without a comma before it. `name` is the cache's.
-    pub fn write_to(&self, name: &str, out: &mut String) {
+    ///
+    /// `key` is what the request was looked up by, for who may know it; who may not is not told the `detail` either
+    /// (§6: what a cache does inside helps an attacker as much as an operator).
+    pub fn write_to(&self, name: &str, key: Option<&str>, out: &mut String) {
         write_item(name, out);
         match self.path {
             Path::Hit => {
@@ -170,6 +173,9 @@ impl Outcome {
                 self.write_ttl(out);
             }
         }
+        let Some(key) = key else { return };
+        out.push_str("; key=");
+        write_string(key, out);
         if let Some(detail) = self.detail.or(self.stale.map(StaleUse::as_str)) {
             out.push_str("; detail=");
             write_item(detail, out);
@@ -209,7 +215,7 @@ fn write_integer(parameter: &str, value: i64, out: &mut String) {
     let _ = write!(out, "{}", value.clamp(-MOST, MOST));
 }
 
-/// A token if it can be one, else a string (RFC 8941 §3.3.3, §3.3.4), in which what it cannot hold becomes `?`.
+/// A token if it can be one, else a string (RFC 8941 §3.3.4).
 fn write_item(item: &str, out: &mut String) {
     let mut bytes = item.bytes();
     let starts = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'*');
@@ -217,8 +223,13 @@ fn write_item(item: &str, out: &mut String) {
         out.push_str(item);
         return;
     }
+    write_string(item, out);
+}
+
+/// A string (RFC 8941 §3.3.3), in which what it cannot hold becomes `?`.
+fn write_string(text: &str, out: &mut String) {
     out.push('"');
-    for c in item.chars() {
+    for c in text.chars() {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             ' '..='~' => out.push(c),
@@ -236,7 +247,13 @@ mod tests {
 
     fn told(outcome: Outcome) -> String {
         let mut out = String::new();
-        outcome.write_to("edge", &mut out);
+        outcome.write_to("edge", None, &mut out);
+        out
+    }
+
+    fn told_to_the_trusted(outcome: Outcome) -> String {
+        let mut out = String::new();
+        outcome.write_to("edge", Some("http://a/\"é"), &mut out);
         out
     }
 
@@ -262,10 +279,13 @@ mod tests {
             detail: Some("request-max-age"),
             ..forward(Fwd::Request, Some(304), true, Some(false))
         };
-        let expected = "edge; fwd=request; fwd-status=304; stored; collapsed=?0; ttl=60; detail=request-max-age";
+        let expected = "edge; fwd=request; fwd-status=304; stored; collapsed=?0; ttl=60";
         assert_eq!(told(all), expected);
+        let more = format!("{expected}; key=\"http://a/\\\"?\"; detail=request-max-age");
+        assert_eq!(told_to_the_trusted(all), more);
         let stale = Outcome { stale: Some(StaleUse::Updating), ..Outcome::hit(-3) };
-        assert_eq!(told(stale), "edge; hit; ttl=-3; detail=stale-while-revalidate");
+        assert_eq!(told(stale), "edge; hit; ttl=-3");
+        assert!(told_to_the_trusted(stale).ends_with("; detail=stale-while-revalidate"));
     }
 
     #[test]

@@ -7,20 +7,46 @@
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, ETAG, HeaderName, LAST_MODIFIED,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, Method, StatusCode};
 
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::freshness::{Lifetime, Source, Validation};
-use super::{list, vary};
+use super::{deception, list, vary};
 
 /// What a route lets be stored.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Params {
-    /// Store responses that set cookies, with the `Set-Cookie` fields removed from the stored copy. Default: not stored.
-    pub set_cookie: bool,
+    /// What becomes of responses that set cookies.
+    pub set_cookie: SetCookie,
+    /// When path and content must agree.
+    pub deception_guard: Guard,
+}
+
+/// What becomes of a response with `Set-Cookie`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SetCookie {
+    /// It is not stored.
+    #[default]
+    Refuse,
+    /// It is stored without its cookies, and nobody gets them.
+    Strip,
+    /// It is stored with them, as the RFC has it (RFC 9111 §7.3): everybody gets the first one's cookie.
+    Share,
+}
+
+/// When the guard against deceptive paths ([`deception`]) stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// Never.
+    Off,
+    /// Where the origin did not say itself that the response may be stored.
+    #[default]
+    WithoutConsent,
+    /// Always.
+    Always,
 }
 
 /// Why a response is not stored.
@@ -42,8 +68,12 @@ pub enum NotStorable {
     Private,
     /// The request had credentials, and the response does not allow sharing (§3.5).
     Authorization,
-    /// It sets a cookie, and the route does not strip them.
+    /// It sets a cookie, and the route does not allow that.
     SetCookie,
+    /// Its path promises one kind of content and its `Content-Type` tells of another.
+    Deception,
+    /// Its lifetime is a guess, and the request had a `Cookie`: a guess is no leave to share it.
+    GuessWithCookie,
     /// `Vary: *`, or a `Vary` that cannot be read: it would never match (§4.1).
     VaryStar,
     /// As many variants of this key are kept as the route allows.
@@ -73,6 +103,8 @@ impl NotStorable {
             NotStorable::Private => "private",
             NotStorable::Authorization => "authorization",
             NotStorable::SetCookie => "set-cookie",
+            NotStorable::Deception => "deception",
+            NotStorable::GuessWithCookie => "guess-with-cookie",
             NotStorable::VaryStar => "vary-star",
             NotStorable::TooManyVariants => "too-many-variants",
             NotStorable::TooLarge => "too-large",
@@ -89,8 +121,12 @@ impl NotStorable {
 pub struct Request<'a> {
     /// GET also for a client's HEAD, if it was fetched as a GET.
     pub method: &'a Method,
-    /// Its fields, with the client's Authorization and Cache-Control.
+    /// Its path, in normal form.
+    pub path: &'a str,
+    /// Its fields, with the client's Authorization and Cookie.
     pub headers: &'a HeaderMap,
+    /// Its Cache-Control, as far as the route heeds it.
+    pub directives: &'a RequestDirectives,
 }
 
 /// The response as it came, before [`strip`].
@@ -110,7 +146,7 @@ pub struct Response<'a> {
 
 /// May the response be stored? The first reason against it, the most telling first.
 pub fn judge(params: &Params, request: Request<'_>, response: Response<'_>) -> Result<(), NotStorable> {
-    let Response { status, headers, directives, .. } = response;
+    let Response { status, headers, directives, lifetime, .. } = response;
     if request.method != Method::GET {
         return Err(NotStorable::Method);
     }
@@ -130,7 +166,7 @@ pub fn judge(params: &Params, request: Request<'_>, response: Response<'_>) -> R
     if directives.private {
         return Err(NotStorable::Private);
     }
-    if RequestDirectives::from(request.headers).no_store {
+    if request.directives.no_store {
         return Err(NotStorable::RequestNoStore);
     }
     let shared = directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
@@ -138,8 +174,20 @@ pub fn judge(params: &Params, request: Request<'_>, response: Response<'_>) -> R
         return Err(NotStorable::Authorization);
     }
     let cookie_is_named = directives.fields_not_stored().any(|name| *name == SET_COOKIE);
-    if headers.contains_key(SET_COOKIE) && !params.set_cookie && !cookie_is_named {
+    if headers.contains_key(SET_COOKIE) && params.set_cookie == SetCookie::Refuse && !cookie_is_named {
         return Err(NotStorable::SetCookie);
+    }
+    let consents = lifetime.source.is_explicit() || directives.public;
+    let guarded = match params.deception_guard {
+        Guard::Off => false,
+        Guard::WithoutConsent => !consents,
+        Guard::Always => true,
+    };
+    if guarded && deception::is_deceptive(request.path, headers) {
+        return Err(NotStorable::Deception);
+    }
+    if lifetime.source == Source::Heuristic && !consents && request.headers.contains_key(COOKIE) {
+        return Err(NotStorable::GuessWithCookie);
     }
     if vary::Vary::from(headers) == vary::Vary::Star {
         return Err(NotStorable::VaryStar);
@@ -156,7 +204,7 @@ pub fn judge(params: &Params, request: Request<'_>, response: Response<'_>) -> R
 /// Does it say how long it holds, and can the copy ever be used?
 fn worth_storing(Response { headers, directives, lifetime, initial_age, .. }: Response<'_>) -> Result<(), NotStorable> {
     let spoken = lifetime.source.is_explicit() || directives.no_cache || directives.public;
-    if lifetime.source != Source::Route && !spoken {
+    if !matches!(lifetime.source, Source::Route | Source::Heuristic) && !spoken {
         return Err(NotStorable::NoFreshness);
     }
     let held = lifetime.ttl.saturating_add(lifetime.while_revalidate.max(lifetime.if_error));
@@ -198,8 +246,8 @@ fn is_of_one_hop(name: &HeaderName) -> bool {
 }
 
 /// Removes what must not be stored (§3.1): the fields of this hop, those that Connection names, those that the origin
-/// names in `no-cache="…"` and `private="…"`, and every `Set-Cookie`.
-pub fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) {
+/// names in `no-cache="…"` and `private="…"`, and every `Set-Cookie` unless cookies are shared.
+pub fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives, set_cookie: SetCookie) {
     let nominated: Vec<HeaderName> =
         list::all_members(headers, &CONNECTION).filter_map(|option| HeaderName::from_bytes(option).ok()).collect();
     for name in nominated.iter().chain(directives.fields_not_stored()) {
@@ -209,7 +257,9 @@ pub fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) {
     for name in &of_one_hop {
         headers.remove(name);
     }
-    headers.remove(SET_COOKIE);
+    if set_cookie != SetCookie::Share {
+        headers.remove(SET_COOKIE);
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +283,7 @@ mod tests {
         params: Params,
         freshness: freshness::Params,
         method: Method,
+        path: &'static str,
         request: HeaderMap,
         status: u16,
         age: u64,
@@ -244,6 +295,7 @@ mod tests {
                 params: Params::default(),
                 freshness: freshness::Params::default(),
                 method: Method::GET,
+                path: "/",
                 request: HeaderMap::new(),
                 status: 200,
                 age: 0,
@@ -257,7 +309,9 @@ mod tests {
             let lifetime = &lifetime(&self.freshness, status, headers, directives, SystemTime::UNIX_EPOCH);
             let initial_age = Duration::from_secs(self.age);
             let response = Response { status, headers, directives, lifetime, initial_age };
-            judge(&self.params, Request { method: &self.method, headers: &self.request }, response)
+            let wishes = &RequestDirectives::from(&self.request);
+            let request = Request { method: &self.method, path: self.path, headers: &self.request, directives: wishes };
+            judge(&self.params, request, response)
         }
     }
 
@@ -319,7 +373,10 @@ mod tests {
     fn a_cookie_is_not_stored_unless_it_is_stripped() {
         let fields = [FRESH, ("set-cookie", "s=1")];
         assert_eq!(Case::new().judge(&fields), Err(NotStorable::SetCookie));
-        assert_eq!(Case { params: Params { set_cookie: true }, ..Case::new() }.judge(&fields), Ok(()));
+        for set_cookie in [SetCookie::Strip, SetCookie::Share] {
+            let params = Params { set_cookie, ..Params::default() };
+            assert_eq!(Case { params, ..Case::new() }.judge(&fields), Ok(()));
+        }
         let named = [("cache-control", "max-age=9, no-cache=\"set-cookie\""), ("set-cookie", "s=1")];
         assert_eq!(Case::new().judge(&named), Ok(()));
     }
@@ -365,6 +422,33 @@ mod tests {
     }
 
     #[test]
+    fn a_guess_must_be_asked_for_and_is_not_made_for_a_request_with_cookies() {
+        let freshness = freshness::Params { heuristic: Some(freshness::Heuristic::DEFAULT), ..Default::default() };
+        let case = Case { freshness, ..Case::new() };
+        let dated = ("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT");
+        let fields = [("date", "Thu, 01 Jan 1970 01:00:00 GMT"), dated];
+        assert_eq!(case.judge(&fields), Ok(()));
+        let case = Case { request: map(&[("cookie", "s=1")]), ..case };
+        assert_eq!(case.judge(&fields), Err(NotStorable::GuessWithCookie));
+        assert_eq!(case.judge(&[("cache-control", "public"), fields[0], fields[1]]), Ok(()));
+    }
+
+    #[test]
+    fn a_page_under_a_files_name_needs_the_origins_consent() {
+        let ttl = freshness::Ttl { default: Duration::from_secs(9), ..Default::default() };
+        let freshness = freshness::Params { ttl, ..Default::default() };
+        let case = Case { freshness, path: "/account/x.css", ..Case::new() };
+        let page = ("content-type", "text/html");
+        assert_eq!(case.judge(&[page]), Err(NotStorable::Deception));
+        assert_eq!(case.judge(&[("content-type", "text/css")]), Ok(()));
+        assert_eq!(case.judge(&[page, FRESH]), Ok(()));
+        let params = |deception_guard| Params { deception_guard, ..Params::default() };
+        let case = Case { params: params(Guard::Always), ..case };
+        assert_eq!(case.judge(&[page, FRESH]), Err(NotStorable::Deception));
+        assert_eq!(Case { params: params(Guard::Off), ..case }.judge(&[page]), Ok(()));
+    }
+
+    #[test]
     fn what_is_stale_on_arrival_needs_a_validator_or_a_window() {
         let case = Case { age: 60, ..Case::new() };
         assert_eq!(case.judge(&[FRESH]), Err(NotStorable::Expired));
@@ -401,7 +485,7 @@ mod tests {
             ("content-type", "text/plain"),
         ]);
         let directives = ResponseDirectives::from(&headers);
-        strip(&mut headers, &directives);
+        strip(&mut headers, &directives, SetCookie::Strip);
         assert_eq!(
             headers,
             map(&[("c", "3"), ("cache-control", "no-cache=\"d\", private=\"e\""), ("content-type", "text/plain")])

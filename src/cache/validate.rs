@@ -175,9 +175,14 @@ pub fn check_304(stored: &HeaderMap, from_304: &HeaderMap) -> Result<(), Mismatc
 /// ([`storable::strip`]), `Content-Length`, and what says how the stored body is to be read (`Content-Encoding`,
 /// `Content-Range`). An `Age` that the 304 does not repeat is gone, and a `Date` it lacks is the time of receipt
 /// (RFC 9110 §6.6.1), or the copy would be as old as before.
-pub fn merge_304(stored: &HeaderMap, from_304: &HeaderMap, received: SystemTime) -> HeaderMap {
+pub fn merge_304(
+    stored: &HeaderMap,
+    from_304: &HeaderMap,
+    set_cookie: storable::SetCookie,
+    received: SystemTime,
+) -> HeaderMap {
     let mut update = from_304.clone();
-    storable::strip(&mut update, &ResponseDirectives::from(from_304));
+    storable::strip(&mut update, &ResponseDirectives::from(from_304), set_cookie);
     for name in [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE] {
         update.remove(name);
     }
@@ -197,7 +202,7 @@ pub fn merge_304(stored: &HeaderMap, from_304: &HeaderMap, received: SystemTime)
     }
     // A 304 may bring a new no-cache="…" or private="…", whose fields must not stay.
     let directives = ResponseDirectives::from(&merged);
-    storable::strip(&mut merged, &directives);
+    storable::strip(&mut merged, &directives, set_cookie);
     merged
 }
 
@@ -205,6 +210,7 @@ pub fn merge_304(stored: &HeaderMap, from_304: &HeaderMap, received: SystemTime)
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::storable::SetCookie;
     use super::*;
 
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
@@ -400,14 +406,15 @@ mod tests {
             ("x-twice", "4"),
             ("x-only-stored", "1"),
         ]);
-        assert_eq!(merge_304(&stored, &from_304, received()), expected);
+        assert_eq!(merge_304(&stored, &from_304, SetCookie::Strip, received()), expected);
     }
 
     #[test]
     fn a_304_without_date_or_age_makes_the_copy_young_rfc9110_6_6_1() {
-        let merged = merge_304(&map(&[("date", EARLIER), ("age", "100")]), &map(&[]), received());
+        let merged = merge_304(&map(&[("date", EARLIER), ("age", "100")]), &map(&[]), SetCookie::Strip, received());
         assert_eq!(merged, map(&[("date", NOON)]));
-        let merged = merge_304(&map(&[("age", "100")]), &map(&[("age", "7"), ("date", LATER)]), received());
+        let merged =
+            merge_304(&map(&[("age", "100")]), &map(&[("age", "7"), ("date", LATER)]), SetCookie::Strip, received());
         assert_eq!(merged, map(&[("age", "7"), ("date", LATER)]));
     }
 
@@ -415,7 +422,7 @@ mod tests {
     fn a_field_that_a_304_makes_private_does_not_stay() {
         let stored = map(&[("x-user", "1"), ("cache-control", "max-age=1"), ("date", NOON)]);
         let from_304 = map(&[("cache-control", "max-age=1, private=\"x-user\""), ("x-user", "2"), ("date", NOON)]);
-        assert!(!merge_304(&stored, &from_304, received()).contains_key("x-user"));
+        assert!(!merge_304(&stored, &from_304, SetCookie::Strip, received()).contains_key("x-user"));
     }
 
     proptest! {
@@ -428,7 +435,7 @@ mod tests {
                     let _ = answer(&request, StatusCode::OK, &stored, received());
                     let _ = if_range(&request, &stored, received());
                     let _ = check_304(&stored, &request);
-                    let _ = merge_304(&stored, &request, received());
+                    let _ = merge_304(&stored, &request, SetCookie::Strip, received());
                 }
             }
         }

@@ -2,16 +2,17 @@
 //!
 //! A variant is told by the values of the request fields that the response's `Vary` names. Compared byte by byte they
 //! split one variant into as many as there are spellings, which is how `Vary: Accept-Encoding` fills a cache with
-//! copies; so whitespace and line breaks do not count, and `Accept-Encoding` may be reduced to what it comes to. What
-//! is reduced here is also what goes upstream ([`Params::accept_encoding`]): the origin must not choose by what the
-//! cache does not see.
+//! copies; so whitespace and line breaks do not count, and `Accept-Encoding` and `Accept-Language` may be reduced to what
+//! they come to. What is reduced here is also what goes upstream ([`Params::reduced`]): the origin must not choose by
+//! what the cache does not see.
 
 use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
 use http::HeaderMap;
-use http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue, VARY};
+use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, VARY};
 
 use super::codings::canonical;
+use super::languages::preferred;
 use super::list;
 use super::storable::NotStorable;
 
@@ -20,6 +21,8 @@ use super::storable::NotStorable;
 pub struct Params {
     /// Reduce `Accept-Encoding` to what the usual codings make of it, so that clients with different spellings share variants.
     pub normalise_accept_encoding: bool,
+    /// The languages the site has, best first, to reduce `Accept-Language` to one of; empty to leave it as it is.
+    pub languages: Vec<String>,
     /// Variants kept per key.
     pub max_variants: usize,
 }
@@ -27,19 +30,25 @@ pub struct Params {
 impl Default for Params {
     /// Nothing is normalised unless asked for; sixteen variants are more than honest `Vary` makes.
     fn default() -> Params {
-        Params { normalise_accept_encoding: false, max_variants: 16 }
+        Params { normalise_accept_encoding: false, languages: Vec::new(), max_variants: 16 }
     }
 }
 
 impl Params {
-    /// The value of `Accept-Encoding` to select by and to send upstream in place of the client's, or `None` to leave
-    /// it as it is: normalising is off, the field is absent (which means any coding, so it is not the same as empty),
-    /// or it forbids `identity` and names no coding known here.
-    pub fn accept_encoding(&self, request: &HeaderMap) -> Option<HeaderValue> {
-        if !self.normalise_accept_encoding || !request.contains_key(ACCEPT_ENCODING) {
-            return None;
+    /// What the request's field of this name is to be, for selecting a variant and upstream alike.
+    ///
+    /// `Accept-Encoding` is left alone if it forbids `identity` and names no coding known here. `Accept-Language`
+    /// goes when it accepts none of the site's languages: then the origin shall choose as if nothing was said.
+    pub fn reduced(&self, name: &HeaderName, request: &HeaderMap) -> Reduced<'_> {
+        // An absent field means anything goes, which is not the same as an empty one.
+        let Some(_) = request.get(name) else { return Reduced::AsIs };
+        if name == ACCEPT_ENCODING && self.normalise_accept_encoding {
+            return canonical(request).map_or(Reduced::AsIs, Reduced::To);
         }
-        canonical(request).map(HeaderValue::from_static)
+        if name == ACCEPT_LANGUAGE && !self.languages.is_empty() {
+            return preferred(request, &self.languages).map_or(Reduced::Absent, Reduced::To);
+        }
+        Reduced::AsIs
     }
 
     /// May one more variant be stored beside `kept` others of its key? Without a bound, a `Vary` on what every client
@@ -47,6 +56,20 @@ impl Params {
     pub fn admit_variant(&self, kept: usize) -> Result<(), NotStorable> {
         if kept < self.max_variants { Ok(()) } else { Err(NotStorable::TooManyVariants) }
     }
+}
+
+/// The fields that [`Params::reduced`] may change.
+pub const REDUCIBLE: [HeaderName; 2] = [ACCEPT_ENCODING, ACCEPT_LANGUAGE];
+
+/// What a selecting request field comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduced<'a> {
+    /// What the client sent, if anything.
+    AsIs,
+    /// This value.
+    To(&'a str),
+    /// No such field.
+    Absent,
 }
 
 /// What a response's `Vary` says.
@@ -97,7 +120,7 @@ pub struct Variance(pub [u8; 16]);
 impl Variance {
     /// The variant that a request selects. Nothing is allocated.
     ///
-    /// The same whether `Accept-Encoding` has already been replaced by [`Params::accept_encoding`] or not.
+    /// The same whether the fields have already been replaced by [`Params::reduced`] or not.
     pub fn new(params: &Params, fields: &Fields, request: &HeaderMap) -> Variance {
         let mut hash = Blake2b::<U16>::new();
         write(params, fields, request, &mut |bytes| hash.update(bytes));
@@ -111,22 +134,22 @@ fn write(params: &Params, fields: &Fields, request: &HeaderMap, sink: &mut impl 
     for name in fields.names() {
         sink(name.as_str().as_bytes());
         sink(b"\0");
-        let codings =
-            if name == ACCEPT_ENCODING && params.normalise_accept_encoding { canonical(request) } else { None };
         let mut lines = request.get_all(name).iter().peekable();
-        if lines.peek().is_some() {
-            sink(b"=");
-            match codings {
-                Some(codings) => write_spaceless(codings.as_bytes(), sink),
-                None => {
-                    for (i, line) in lines.enumerate() {
-                        if i > 0 {
-                            sink(b",");
-                        }
-                        write_spaceless(line.as_bytes(), sink);
+        match params.reduced(name, request) {
+            Reduced::To(value) => {
+                sink(b"=");
+                write_spaceless(value.as_bytes(), sink);
+            }
+            Reduced::AsIs if lines.peek().is_some() => {
+                sink(b"=");
+                for (i, line) in lines.enumerate() {
+                    if i > 0 {
+                        sink(b",");
                     }
+                    write_spaceless(line.as_bytes(), sink);
                 }
             }
+            Reduced::AsIs | Reduced::Absent => {}
         }
         sink(b"\0");
     }
@@ -153,12 +176,17 @@ fn write_spaceless(line: &[u8], sink: &mut impl FnMut(&[u8])) {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
 
-    const PARAMS: Params = Params { normalise_accept_encoding: true, max_variants: 2 };
-    const RAW: Params = Params { normalise_accept_encoding: false, max_variants: 2 };
+    const PARAMS: Params = Params { normalise_accept_encoding: true, languages: Vec::new(), max_variants: 2 };
+    const RAW: Params = Params { normalise_accept_encoding: false, languages: Vec::new(), max_variants: 2 };
+
+    fn in_languages() -> Params {
+        Params { languages: vec!["de".into(), "en-GB".into()], ..RAW }
+    }
 
     fn map<N: AsRef<str>, V: AsRef<str>>(fields: &[(N, V)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -222,24 +250,43 @@ mod tests {
     }
 
     #[test]
-    fn accept_encoding_is_replaced_only_where_it_can_be_rfc9110_12_5_3() {
+    fn accept_encoding_is_reduced_only_where_it_can_be_rfc9110_12_5_3() {
         let request = map(&[("accept-encoding", "gzip, deflate, br")]);
-        assert_eq!(PARAMS.accept_encoding(&request).unwrap(), "br, gzip");
-        assert_eq!(RAW.accept_encoding(&request), None);
-        assert_eq!(PARAMS.accept_encoding(&HeaderMap::new()), None);
+        assert_eq!(PARAMS.reduced(&ACCEPT_ENCODING, &request), Reduced::To("br, gzip"));
+        assert_eq!(RAW.reduced(&ACCEPT_ENCODING, &request), Reduced::AsIs);
+        assert_eq!(PARAMS.reduced(&ACCEPT_ENCODING, &HeaderMap::new()), Reduced::AsIs);
         // Nothing would be acceptable: the origin shall see what the client said.
-        assert_eq!(PARAMS.accept_encoding(&map(&[("accept-encoding", "deflate, identity;q=0")])), None);
+        let nothing = map(&[("accept-encoding", "deflate, identity;q=0")]);
+        assert_eq!(PARAMS.reduced(&ACCEPT_ENCODING, &nothing), Reduced::AsIs);
+    }
+
+    #[test]
+    fn accept_language_is_reduced_to_a_language_of_the_site() {
+        let params = in_languages();
+        let reduced = |value| params.reduced(&ACCEPT_LANGUAGE, &map(&[("accept-language", value)]));
+        assert_eq!(reduced("en-US;q=0.5, en"), Reduced::To("en-GB"));
+        assert_eq!(reduced("fr"), Reduced::Absent);
+        let variance = |value| Variance::new(&params, &fields("accept-language"), &map(&[("accept-language", value)]));
+        assert_eq!(variance("en, fr"), variance("fr;q=0.1, EN-gb"));
+        assert_ne!(variance("en"), variance("de"));
+        assert_eq!(variance("fr"), Variance::new(&params, &fields("accept-language"), &HeaderMap::new()));
     }
 
     #[test]
     fn what_is_sent_upstream_selects_the_same_variant() {
-        for value in ["gzip;q=0.5,br", "", "*", "*;q=0,zstd", "deflate, identity;q=0"] {
-            let mut request = map(&[("accept-encoding", value)]);
-            let before = Variance::new(&PARAMS, &fields("accept-encoding"), &request);
-            if let Some(value) = PARAMS.accept_encoding(&request) {
-                request.insert(ACCEPT_ENCODING, value);
+        let languages = in_languages();
+        let values = ["gzip;q=0.5,br", "", "*", "*;q=0,zstd", "deflate, identity;q=0", "en", "fr;q=1, de", "it"];
+        for value in values {
+            for (params, name) in [(&PARAMS, ACCEPT_ENCODING), (&languages, ACCEPT_LANGUAGE)] {
+                let mut request = map(&[(name.as_str(), value)]);
+                let before = Variance::new(params, &fields(name.as_str()), &request);
+                match params.reduced(&name, &request) {
+                    Reduced::To(value) => drop(request.insert(&name, HeaderValue::from_str(value).unwrap())),
+                    Reduced::Absent => drop(request.remove(&name)),
+                    Reduced::AsIs => {}
+                }
+                assert_eq!(Variance::new(params, &fields(name.as_str()), &request), before, "{name} {value}");
             }
-            assert_eq!(Variance::new(&PARAMS, &fields("accept-encoding"), &request), before, "{value}");
         }
     }
 
@@ -268,7 +315,7 @@ mod tests {
             if let (Ok(vary), Ok(value)) = (HeaderValue::from_bytes(&vary), HeaderValue::from_bytes(&value)) {
                 let response: HeaderMap = [(VARY, vary)].into_iter().collect();
                 let request: HeaderMap = [(ACCEPT_ENCODING, value)].into_iter().collect();
-                let _ = (Vary::from(&response), PARAMS.accept_encoding(&request));
+                let _ = (Vary::from(&response), PARAMS.reduced(&ACCEPT_ENCODING, &request));
                 Variance::new(&PARAMS, &fields("accept-encoding"), &request);
                 Variance::new(&RAW, &fields("accept-encoding"), &request);
             }

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::units::Ratio;
 
 /// `server.listen`
@@ -39,6 +41,9 @@ pub const CACHE_MEMORY: u64 = 1 << 30;
 /// `cache.max_object`
 pub const MAX_OBJECT: u64 = 64 << 20;
 
+/// `cache.targets`
+pub const TARGETS: [HeaderName; 2] =
+    [HeaderName::from_static("hedgerow-cache-control"), HeaderName::from_static("cdn-cache-control")];
 /// `log.level`
 pub const LOG_LEVEL: log::LevelFilter = log::LevelFilter::Info;
 /// `access_log.sample`

@@ -6,6 +6,7 @@
 //! does what spans sections. All of them report and go on; what they report is an [`Problem`].
 
 mod backend;
+mod cache_key;
 mod check;
 pub mod defaults;
 mod diff;
@@ -21,6 +22,7 @@ mod read;
 mod recover;
 mod reserved;
 mod route;
+mod secret;
 mod server;
 mod show;
 mod units;
@@ -31,6 +33,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::routing::{HostPattern, PathPattern};
@@ -41,6 +44,7 @@ pub use diff::{Change, Diff, Kind};
 pub use error::{Problem, Severity};
 pub use keys::KEYS;
 pub use load::{DEFAULT, Loaded, load, parse_str};
+pub use secret::Secret;
 
 /// The whole configuration of one edge.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +119,19 @@ pub struct Cache {
     pub memory: u64,
     /// Largest body stored, in bytes; larger ones are streamed, never truncated.
     pub max_object: u64,
+    /// Fields that go before Cache-Control, the first usable one (RFC 9213).
+    pub targets: Vec<HeaderName>,
+    /// `[cache.reveal]`
+    pub reveal: Reveal,
+}
+
+/// `[cache.reveal]`: who is told `key` and `detail` in `Cache-Status`. Nobody unless said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reveal {
+    /// Clients, as `trusted_proxies` tell them.
+    pub clients: Vec<IpNet>,
+    /// Whoever sends this in the request field.
+    pub secret: Option<(HeaderName, Secret)>,
 }
 
 /// `[log]`: the operator's log on standard error.
@@ -269,6 +286,8 @@ pub struct Route {
 pub struct RouteCache {
     /// Whether responses may be stored and reused at all.
     pub enabled: bool,
+    /// Whether the Cache-Control of requests counts.
+    pub client_directives: ClientDirectives,
     /// What may be stored.
     pub storable: cache::storable::Params,
     /// How long it is fresh and how stale it may be served.
@@ -279,6 +298,16 @@ pub struct RouteCache {
     pub vary: cache::vary::Params,
     /// How long a request waits for another's fetch of the same key before it fetches for itself.
     pub collapse_wait: Duration,
+}
+
+/// What becomes of the directives of requests (RFC 9111 §5.2.1), which are advice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ClientDirectives {
+    /// They are followed.
+    #[default]
+    Honour,
+    /// They are as if not there: a storm of reloads does not reach the origin.
+    Ignore,
 }
 
 /// What a name of a pool, profile or cache is.

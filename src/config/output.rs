@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use http::HeaderName;
 use log::LevelFilter;
 
 use super::read::Section;
 use super::value::Value;
-use super::{AccessLog, Cache, Log, LogFormat, LogOutput, defaults};
+use super::{AccessLog, Cache, Log, LogFormat, LogOutput, Reveal, Secret, defaults, server};
 
 /// Reads `[cache]`.
 pub(super) fn cache(mut section: Section<'_>) -> Cache {
@@ -18,8 +19,51 @@ pub(super) fn cache(mut section: Section<'_>) -> Cache {
     } else if max_object > memory / 2 {
         section.spot_of("max_object").warning("is larger than half of memory, the largest that is stored");
     }
+    let targets = section.optional("targets").map(|value| targets(&value));
+    let reveal = reveal(section.section("reveal"));
     section.finish();
-    Cache { name: name.unwrap_or_else(|| defaults::CACHE_NAME.to_owned()), memory, max_object }
+    Cache {
+        name: name.unwrap_or_else(|| defaults::CACHE_NAME.to_owned()),
+        memory,
+        max_object,
+        targets: targets.unwrap_or_else(|| defaults::TARGETS.to_vec()),
+        reveal,
+    }
+}
+
+/// Names of targeted fields (RFC 9213), the one that goes first first.
+fn targets(value: &Value<'_>) -> Vec<HeaderName> {
+    let name = |value: &Value<'_>| {
+        let name = field(value)?;
+        if name == http::header::CACHE_CONTROL {
+            value.spot.error("is what targeted fields go before, expected a field such as \"CDN-Cache-Control\"");
+            return None;
+        }
+        Some(name)
+    };
+    let listed = value.list("a list of header fields such as [\"CDN-Cache-Control\"]");
+    listed.iter().filter_map(name).collect()
+}
+
+fn field(value: &Value<'_>) -> Option<HeaderName> {
+    const FIELD: &str = "the name of a header field such as \"CDN-Cache-Control\"";
+    let name = HeaderName::try_from(value.text(FIELD)?).ok();
+    if name.is_none() {
+        value.expected(FIELD);
+    }
+    name
+}
+
+fn reveal(mut section: Section<'_>) -> Reveal {
+    let clients = section.optional("clients").map(|value| server::networks(&value)).unwrap_or_default();
+    let header = section.optional("header").and_then(|value| field(&value));
+    let secret = section.optional("secret").and_then(|value| Secret::read(&value));
+    if section.has("secret") != section.has("header") {
+        let (there, lacking) = if section.has("secret") { ("secret", "header") } else { ("header", "secret") };
+        section.spot_of(there).error(format_args!("stands alone, expected `{lacking}` beside it"));
+    }
+    section.finish();
+    Reveal { clients, secret: header.zip(secret) }
 }
 
 /// A name that is a token of `Via` (RFC 9110 §7.6.3) and of `Cache-Status` (RFC 9211 §2) at once.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{RouteCache, defaults, reserved};
+use super::{ClientDirectives, RouteCache, cache_key, defaults, reserved};
 use crate::cache;
+use crate::cache::storable::{Guard, SetCookie};
 
 /// The policy keys that were written.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +23,10 @@ pub(super) struct Policy {
     stale: Option<Stale>,
     key: Option<cache::key::Params>,
     vary: Option<cache::vary::Params>,
-    strip_cookies: Option<bool>,
+    heuristic: Option<cache::freshness::Heuristic>,
+    client_directives: Option<ClientDirectives>,
+    set_cookie: Option<cache::storable::SetCookie>,
+    deception_guard: Option<cache::storable::Guard>,
     collapse_wait: Option<Duration>,
 }
 
@@ -30,7 +34,11 @@ pub(super) struct Policy {
 struct Stale {
     while_revalidate: Duration,
     if_error: Duration,
+    override_origin: bool,
 }
+
+/// Each is compared with every range of a request.
+const MAX_LANGUAGES: usize = 64;
 
 /// Ten years: RFC 9111 §1.2.2 lets a cache treat more as infinity.
 const MAX_AGE: Duration = Duration::from_secs(3650 * 86_400);
@@ -48,11 +56,18 @@ impl Policy {
             enabled: cache.optional("enabled").and_then(|value| value.boolean()),
             ttl: present(cache.section("ttl"), ttl),
             stale: present(cache.section("stale"), stale),
-            key: present(cache.section("key"), key),
+            key: present(cache.section("key"), cache_key::read),
             vary: present(cache.section("vary"), vary),
-            strip_cookies: cache
-                .optional("set_cookie")
-                .and_then(|value| value.word(&[("pass", false), ("strip", true)])),
+            heuristic: present(cache.section("heuristic"), heuristic),
+            client_directives: cache.optional("client_directives").and_then(|value| {
+                value.word(&[("honour", ClientDirectives::Honour), ("ignore", ClientDirectives::Ignore)])
+            }),
+            set_cookie: cache.optional("set_cookie").and_then(|value| {
+                value.word(&[("pass", SetCookie::Refuse), ("strip", SetCookie::Strip), ("share", SetCookie::Share)])
+            }),
+            deception_guard: cache.optional("deception_guard").and_then(|value| {
+                value.word(&[("auto", Guard::WithoutConsent), ("on", Guard::Always), ("off", Guard::Off)])
+            }),
             collapse_wait: present(cache.section("collapse"), collapse),
         };
         cache.finish();
@@ -69,7 +84,10 @@ impl Policy {
             stale: self.stale.or(base.stale),
             key: self.key.or(base.key),
             vary: self.vary.or(base.vary),
-            strip_cookies: self.strip_cookies.or(base.strip_cookies),
+            heuristic: self.heuristic.or(base.heuristic),
+            client_directives: self.client_directives.or(base.client_directives),
+            set_cookie: self.set_cookie.or(base.set_cookie),
+            deception_guard: self.deception_guard.or(base.deception_guard),
             collapse_wait: self.collapse_wait.or(base.collapse_wait),
         }
     }
@@ -87,11 +105,17 @@ impl Policy {
         let stale = self.stale.unwrap_or_default();
         RouteCache {
             enabled: self.enabled.unwrap_or(true),
-            storable: cache::storable::Params { set_cookie: self.strip_cookies.unwrap_or(false) },
+            client_directives: self.client_directives.unwrap_or_default(),
+            storable: cache::storable::Params {
+                set_cookie: self.set_cookie.unwrap_or_default(),
+                deception_guard: self.deception_guard.unwrap_or_default(),
+            },
             freshness: cache::freshness::Params {
                 ttl: self.ttl.unwrap_or_default(),
                 while_revalidate: stale.while_revalidate,
                 if_error: stale.if_error,
+                override_origin: stale.override_origin,
+                heuristic: self.heuristic,
             },
             key: self.key.unwrap_or_default(),
             vary: self.vary.unwrap_or_default(),
@@ -129,47 +153,57 @@ fn stale(mut section: Section<'_>) -> Stale {
     let stale = Stale {
         while_revalidate: section.duration("while_revalidate", Duration::ZERO..=MAX_AGE, Duration::ZERO),
         if_error: section.duration("if_error", Duration::ZERO..=MAX_AGE, Duration::ZERO),
+        override_origin: section.boolean("override_origin", false),
     };
     reserved::stale_if_slow(&mut section);
     section.finish();
     stale
 }
 
-fn key(mut section: Section<'_>) -> cache::key::Params {
-    let mut query = section.section("query");
-    let drop = query.optional("drop").map(|value| value.list("a list of names such as [\"utm_*\"]"));
-    let params = cache::key::Params {
-        drop: drop.unwrap_or_default().iter().filter_map(parameter).collect(),
-        sort: query.boolean("sort", false),
-    };
-    query.finish();
+fn heuristic(mut section: Section<'_>) -> cache::freshness::Heuristic {
+    let default = cache::freshness::Heuristic::DEFAULT;
+    let fraction = section.optional("fraction").and_then(|value| value.ratio());
+    let max = section.duration("max", Duration::ZERO..=MAX_AGE, default.max);
     section.finish();
-    params
-}
-
-/// The name of a query parameter as it travels, with `*` at most at its end.
-fn parameter(value: &Value<'_>) -> Option<String> {
-    let expected = "the name of a query parameter such as \"gclid\" or \"utm_*\"";
-    let text = value.text(expected)?;
-    let stem = text.strip_suffix('*').unwrap_or(text);
-    let is_name = stem.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'&' | b'=' | b'#' | b'*'));
-    if text.is_empty() || !is_name {
-        value.expected(expected);
-        return None;
-    }
-    Some(text.to_owned())
+    cache::freshness::Heuristic { fraction: fraction.unwrap_or(default.fraction), max }
 }
 
 fn vary(mut section: Section<'_>) -> cache::vary::Params {
     let default = cache::vary::Params::default();
     let codings = section.optional("accept_encoding");
     let normalise = codings.and_then(|value| value.word(&[("normalise", true), ("as-is", false)]));
+    let languages = section.optional("accept_language").map(|value| languages(&value)).unwrap_or_default();
     let max_variants = section.integer("max_variants", 1..=1000, default.max_variants as u64);
     section.finish();
     cache::vary::Params {
         normalise_accept_encoding: normalise.unwrap_or(default.normalise_accept_encoding),
+        languages,
         max_variants: usize::try_from(max_variants).unwrap_or(usize::MAX),
     }
+}
+
+/// Language tags, best first.
+fn languages(value: &Value<'_>) -> Vec<String> {
+    const TAG: &str = "a language tag such as \"de\" or \"en-GB\"";
+    let is_tag = |text: &str| {
+        text.len() <= 35
+            && text
+                .split('-')
+                .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+    };
+    let tag = |value: &Value<'_>| {
+        let text = value.text(TAG)?;
+        if !is_tag(text) {
+            value.expected(TAG);
+            return None;
+        }
+        Some(text.to_owned())
+    };
+    let all: Vec<Value<'_>> = value.list("a list of language tags, best first, such as [\"en\", \"de\"]");
+    if all.len() > MAX_LANGUAGES {
+        value.expected(format_args!("at most {MAX_LANGUAGES} language tags"));
+    }
+    all.iter().filter_map(tag).collect()
 }
 
 fn collapse(mut section: Section<'_>) -> Duration {

@@ -133,7 +133,7 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && same_address
 }
 
-fn networks(value: &Value<'_>) -> Vec<IpNet> {
+pub(super) fn networks(value: &Value<'_>) -> Vec<IpNet> {
     let expected = "a network such as \"10.0.0.0/8\" or an address";
     let network = |item: Value<'_>| {
         let text = item.text(expected)?;

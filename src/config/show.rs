@@ -10,19 +10,17 @@ use serde_json::{Map, Value, json};
 
 use super::backend::show_address;
 use super::units::{show_duration, show_ratio, show_size};
-use super::{Config, HealthCheck, LogFormat, LogOutput, Pool, Route, RouteCache, Server, Tls};
+use super::{Cache, ClientDirectives, Config, HealthCheck, LogFormat, LogOutput, Pool, Route, RouteCache, Server, Tls};
 use crate::cache::freshness::Ttl;
+use crate::cache::storable::{Guard, SetCookie};
+use crate::cache::{device, key, query};
 
 impl Config {
-    /// The effective configuration. No key of it is secret.
+    /// The effective configuration. In the place of a secret stands where it comes from.
     pub fn to_json(&self) -> Value {
         json!({
             "server": server(&self.server),
-            "cache": {
-                "name": self.cache.name,
-                "memory": show_size(self.cache.memory),
-                "max_object": show_size(self.cache.max_object),
-            },
+            "cache": shared_cache(&self.cache),
             "log": { "level": self.log.level.as_str().to_ascii_lowercase() },
             "access_log": {
                 "format": match self.access_log.format {
@@ -40,6 +38,21 @@ impl Config {
             "route": self.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
         })
     }
+}
+
+fn shared_cache(cache: &Cache) -> Value {
+    let mut shown = json!({
+        "name": cache.name,
+        "memory": show_size(cache.memory),
+        "max_object": show_size(cache.max_object),
+        "targets": cache.targets.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "reveal": { "clients": cache.reveal.clients.iter().map(ToString::to_string).collect::<Vec<_>>() },
+    });
+    if let Some((header, secret)) = &cache.reveal.secret {
+        shown["reveal"]["header"] = json!(header.as_str());
+        shown["reveal"]["secret"] = json!(secret.shown());
+    }
+    shown
 }
 
 fn time(duration: Duration) -> Value {
@@ -152,21 +165,69 @@ fn route(route: &Route) -> Value {
 }
 
 fn cache(cache: &RouteCache) -> Value {
-    json!({
+    let mut shown = json!({
         "enabled": cache.enabled,
+        "client_directives": match cache.client_directives {
+            ClientDirectives::Honour => "honour",
+            ClientDirectives::Ignore => "ignore",
+        },
         "ttl": ttl(&cache.freshness.ttl),
         "stale": {
             "while_revalidate": time(cache.freshness.while_revalidate),
             "if_error": time(cache.freshness.if_error),
+            "override_origin": cache.freshness.override_origin,
         },
-        "key": { "query": { "drop": cache.key.drop, "sort": cache.key.sort } },
+        "key": key(&cache.key),
         "vary": {
             "accept_encoding": if cache.vary.normalise_accept_encoding { "normalise" } else { "as-is" },
+            "accept_language": cache.vary.languages,
             "max_variants": cache.vary.max_variants,
         },
-        "set_cookie": if cache.storable.set_cookie { "strip" } else { "pass" },
+        "set_cookie": match cache.storable.set_cookie {
+            SetCookie::Refuse => "pass",
+            SetCookie::Strip => "strip",
+            SetCookie::Share => "share",
+        },
+        "deception_guard": match cache.storable.deception_guard {
+            Guard::WithoutConsent => "auto",
+            Guard::Always => "on",
+            Guard::Off => "off",
+        },
         "collapse": { "wait": time(cache.collapse_wait) },
-    })
+    });
+    if let Some(heuristic) = &cache.freshness.heuristic {
+        shown["heuristic"] = json!({ "fraction": show_ratio(heuristic.fraction), "max": time(heuristic.max) });
+    }
+    shown
+}
+
+fn key(key: &key::Params) -> Value {
+    let none = query::Select::Keep(Vec::new());
+    let has_query = key.query.select != none;
+    let mut template = String::from("{scheme}{host}{path}");
+    if has_query {
+        template += "{query}";
+    }
+    key.headers.iter().for_each(|name| template += &format!("{{header:{name}}}"));
+    key.cookies.iter().for_each(|name| template += &format!("{{cookie:{name}}}"));
+    if !key.devices.is_empty() {
+        template += "{device}";
+    }
+    let mut shown = json!({ "template": template });
+    if has_query {
+        shown["query"] = match &key.query.select {
+            query::Select::Drop(names) => json!({ "drop": names, "sort": key.query.sort }),
+            query::Select::Keep(names) => json!({ "keep": names, "sort": key.query.sort }),
+        };
+    }
+    if let Some(host) = &key.host {
+        shown["host"] = json!(host);
+    }
+    if !key.devices.is_empty() {
+        let rule = |rule: &device::Rule| json!({ "class": rule.class, "user_agent": rule.user_agent });
+        shown["device"] = key.devices.iter().map(rule).collect();
+    }
+    shown
 }
 
 fn ttl(ttl: &Ttl) -> Value {

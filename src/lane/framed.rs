@@ -22,6 +22,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::chunks::Chunks;
+use super::date::restore_date;
 
 /// Bytes of the next requests kept while a response is pending; then the client waits.
 const READ_AHEAD: usize = 64 * 1024;
@@ -276,7 +277,7 @@ impl AsyncRead for Framed {
 impl AsyncWrite for Framed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.held.is_empty() && is_head(buf) {
-            self.held.extend_from_slice(buf);
+            restore_date(buf, &mut self.held);
             return Poll::Ready(Ok(buf.len()));
         }
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])

@@ -6,6 +6,7 @@
 
 mod absolute;
 mod chunks;
+mod date;
 mod framed;
 mod head;
 mod refusal;

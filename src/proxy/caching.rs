@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, RANGE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::lock::CacheKeyLockImpl;
@@ -17,13 +17,14 @@ use pingora::proxy::{RangeType, Session, range_header_filter};
 use pingora::{Error, ErrorType};
 
 use super::ctx::Ctx;
-use crate::cache::directives::{RequestDirectives, ResponseDirectives};
+use crate::cache::directives::RequestDirectives;
 use crate::cache::freshness::{self, Freshness};
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
-use crate::cache::{key, lookup, range, validate, vary};
+use crate::cache::{date, key, lookup, range, targeted, validate, vary};
 use crate::clock;
+use crate::config::ClientDirectives;
 use crate::snapshot::Route;
 use crate::store::Store;
 
@@ -55,7 +56,7 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
         ctx.cache.detail = Some(bypass.as_str());
         return;
     }
-    ctx.cache.only_if_cached = RequestDirectives::from(&request.headers).only_if_cached;
+    ctx.cache.only_if_cached = wishes(session, route).only_if_cached;
     ctx.cache.looked_up = true;
     let mut overrides = CacheOptionOverrides::default();
     // Who has waited in vain still has half of the route's timeout for a fetch of its own.
@@ -63,22 +64,52 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
     session.cache.enable(shared.store, None, Some(shared.predictor), Some(shared.lock), Some(overrides));
 }
 
+/// What the client asks of the cache, where the route heeds that.
+fn wishes(session: &Session, route: &Route) -> RequestDirectives {
+    match route.config.cache.client_directives {
+        ClientDirectives::Honour => RequestDirectives::from(&session.req_header().headers),
+        ClientDirectives::Ignore => RequestDirectives::default(),
+    }
+}
+
+/// The same, for a request that surely has a route by now.
+fn wishes_of(session: &Session, ctx: &Ctx) -> RequestDirectives {
+    ctx.route.as_ref().map_or_else(RequestDirectives::default, |route| wishes(session, route))
+}
+
 /// The key of a request in normal form.
 pub(super) fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
-    let uri = &session.req_header().uri;
-    let authority = match ctx.port {
-        Some(port) if port != 80 => Cow::Owned(format!("{}:{port}", ctx.host)),
-        _ => Cow::Borrowed(ctx.host.as_str()),
-    };
-    // We speak no TLS to clients, so the scheme is http unless a trusted proxy tells of another. What it tells is passed
-    // on to the backend, so it belongs to the key.
-    let told = |name: &str| session.req_header().headers.get(name).filter(|_| ctx.client.trusted)?.to_str().ok();
-    let scheme = told("x-forwarded-proto").unwrap_or("http");
-    let authority = told("x-forwarded-host").map_or(authority, Cow::Borrowed);
-    let key = key::Key::new(&key::Parts { scheme, host: &authority, path: uri.path(), query: uri.query() });
+    let key = with_key_parts(session, ctx, key::Key::new);
     let mut made = CacheKey::new(key.bytes(), "");
     made.set_primary_bin_override(key.hash());
     made
+}
+
+/// The same for people to read.
+pub(super) fn shown_key(session: &Session, ctx: &Ctx) -> String {
+    with_key_parts(session, ctx, key::shown)
+}
+
+fn with_key_parts<T>(session: &Session, ctx: &Ctx, make: impl FnOnce(&key::Parts<'_>, &key::Extras) -> T) -> T {
+    let request = session.req_header();
+    let params = ctx.route.as_ref().map(|route| &route.config.cache.key);
+    let authority = match (params.and_then(|params| params.host.as_deref()), ctx.port) {
+        (Some(host), _) => Cow::Borrowed(host),
+        (None, Some(port)) if port != 80 => Cow::Owned(format!("{}:{port}", ctx.host)),
+        (None, _) => Cow::Borrowed(ctx.host.as_str()),
+    };
+    let has_alias = params.is_some_and(|params| params.host.is_some());
+    // We speak no TLS to clients, so the scheme is http unless a trusted proxy tells of another. What it tells is passed
+    // on to the backend, so it belongs to the key.
+    let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted)?.to_str().ok();
+    let scheme = told("x-forwarded-proto").unwrap_or("http");
+    let authority = match told("x-forwarded-host") {
+        Some(told) if !has_alias => Cow::Borrowed(told),
+        _ => authority,
+    };
+    let extras = params.map(|params| params.extras(&request.headers)).unwrap_or_default();
+    let parts = key::Parts { scheme, host: &authority, path: request.uri.path(), query: request.uri.query() };
+    make(&parts, &extras)
 }
 
 /// Which variant of a stored response's family the request selects; `None` if the response does not vary.
@@ -93,8 +124,7 @@ pub(super) fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeade
 /// May the stored response be used as it is?
 pub(super) fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<ForcedFreshness> {
     let Some(freshness) = stored_freshness(meta) else { return Some(ForcedFreshness::ForceMiss) };
-    let request = RequestDirectives::from(&session.req_header().headers);
-    match reuse::reuse(&freshness, &request, clock::wall()) {
+    match reuse::reuse(&freshness, &wishes_of(session, ctx), clock::wall()) {
         Reuse::Fresh => Some(ForcedFreshness::ForceFresh),
         Reuse::ClientAllows => {
             ctx.cache.client_allows_stale = true;
@@ -111,9 +141,9 @@ pub(super) fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> O
 }
 
 /// May the stale copy be served: while another request refreshes it (`error` is `None`), or because the origin failed?
-pub(super) fn may_serve_stale(session: &Session, error: Option<&Error>) -> bool {
+pub(super) fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error>) -> bool {
     let Some(freshness) = session.cache.maybe_cache_meta().and_then(stored_freshness) else { return false };
-    let request = RequestDirectives::from(&session.req_header().headers);
+    let request = wishes_of(session, ctx);
     let Some(error) = error else {
         return reuse::reuse(&freshness, &request, clock::wall()) == Reuse::WhileRevalidate;
     };
@@ -142,9 +172,9 @@ pub(super) fn judge_response(
         }
         return RespCacheable::Uncacheable(NoCacheReason::Custom(mismatch.as_str()));
     }
-    let merged = merge_not_modified(session, ctx, now);
+    let merged = merge_not_modified(session, &route, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
-    match admit(store, &route, session, head, asked, now) {
+    match admit(store, &route, session, ctx, head, asked, now) {
         Ok((freshness, header)) => RespCacheable::Cacheable(meta(&freshness, header)),
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);
@@ -163,12 +193,13 @@ fn admit(
     store: &Store,
     route: &Arc<Route>,
     session: &Session,
+    ctx: &Ctx,
     response: &ResponseHeader,
     asked: SystemTime,
     now: SystemTime,
 ) -> Result<(Freshness, ResponseHeader), NotStorable> {
     let policy = &route.config.cache;
-    let directives = ResponseDirectives::from(&response.headers);
+    let directives = targeted::directives(&response.headers, &ctx.snapshot.config().cache.targets);
     let lifetime = freshness::lifetime(&policy.freshness, response.status, &response.headers, &directives, now);
     let initial_age = freshness::initial_age(&response.headers, asked, now);
     let request = session.req_header();
@@ -176,7 +207,12 @@ fn admit(
     let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
     storable::judge(
         &policy.storable,
-        storable::Request { method, headers: &request.headers },
+        storable::Request {
+            method,
+            path: request.uri.path(),
+            headers: &request.headers,
+            directives: &wishes(session, route),
+        },
         storable::Response {
             status: response.status,
             headers: &response.headers,
@@ -194,7 +230,11 @@ fn admit(
     }
     let mut header = response.clone();
     let mut kept = response.headers.clone();
-    storable::strip(&mut kept, &directives);
+    storable::strip(&mut kept, &directives, policy.storable.set_cookie);
+    if let (false, Some(date)) = (kept.contains_key(DATE), date::field(now)) {
+        // RFC 9110 §6.6.1: what is kept gets the time of its receipt.
+        kept.insert(DATE, date);
+    }
     replace_fields(&mut header, &kept);
     Ok((Freshness { lifetime, received: now, initial_age }, header))
 }
@@ -211,11 +251,12 @@ pub(super) fn misfit(session: &Session, ctx: &Ctx) -> Option<validate::Mismatch>
 }
 
 /// Pingora merges five fields of a 304; the RFC wants all of them (RFC 9111 §3.2).
-fn merge_not_modified(session: &Session, ctx: &mut Ctx, now: SystemTime) -> Option<ResponseHeader> {
+fn merge_not_modified(session: &Session, route: &Route, ctx: &mut Ctx, now: SystemTime) -> Option<ResponseHeader> {
     let update = ctx.cache.not_modified.take()?;
     let stored = session.cache.maybe_cache_meta()?;
     let mut merged = stored.response_header_copy();
-    let fields = validate::merge_304(stored.headers(), &update, now);
+    let set_cookie = route.config.cache.storable.set_cookie;
+    let fields = validate::merge_304(stored.headers(), &update, set_cookie, now);
     replace_fields(&mut merged, &fields);
     Some(merged)
 }

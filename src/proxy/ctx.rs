@@ -31,6 +31,8 @@ pub struct Ctx {
     pub route: Option<Arc<Route>>,
     /// Who asks, and as what.
     pub client: Client,
+    /// Whether the client may be told the key and the detail of `Cache-Status`.
+    pub reveal: bool,
     /// The normalised host, without port; empty for HTTP/1.0 without one.
     pub host: String,
     /// The port of the authority asked for.
@@ -101,6 +103,7 @@ impl Ctx {
             in_flight: None,
             route: None,
             client: Client::default(),
+            reveal: false,
             host: String::new(),
             port: None,
             request_id: None,

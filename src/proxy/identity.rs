@@ -108,7 +108,10 @@ pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut 
     let chain = if ctx.client.trusted { joined(&request.headers, X_FORWARDED_FOR) } else { None };
     let elements = if ctx.client.trusted { joined(&request.headers, FORWARDED) } else { None };
     let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted).cloned();
-    let (host, proto) = (told(X_FORWARDED_HOST), told(X_FORWARDED_PROTO));
+    // A route that asks under one host tells of no other: the key holds none.
+    let has_alias = ctx.route.as_ref().is_some_and(|route| route.config.cache.key.host.is_some());
+    let host = told(X_FORWARDED_HOST).filter(|_| !has_alias);
+    let proto = told(X_FORWARDED_PROTO);
     for name in OTHER_FORWARDED {
         request.remove_header(name);
     }

@@ -137,8 +137,8 @@ impl ProxyHttp for Proxy {
         Ok(caching::judge_hit(session, meta, ctx))
     }
 
-    fn should_serve_stale(&self, session: &mut Session, _ctx: &mut Ctx, error: Option<&Error>) -> bool {
-        caching::may_serve_stale(session, error)
+    fn should_serve_stale(&self, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) -> bool {
+        caching::may_serve_stale(session, ctx, error)
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {

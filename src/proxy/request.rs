@@ -10,9 +10,10 @@ use http::header::{CONTENT_LENGTH, HOST};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::ctx::Ctx;
+use super::ctx::{Client, Ctx};
 use super::identity;
-use crate::cache;
+use crate::cache::{self, device};
+use crate::config;
 use crate::telemetry::Termination;
 use crate::uri;
 
@@ -51,12 +52,14 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
         identity::forget_told(request);
     }
     ctx.request_id = Some(identity::request_id(&request.headers));
+    ctx.reveal = may_be_told(request, &ctx.client, &ctx.snapshot.config().cache.reveal);
     let (host, port) = host(request)?;
     let path = target(request)?;
     ctx.host = host;
     ctx.port = port;
     let Some(route) = ctx.snapshot.route(&ctx.host, &path).cloned() else { return Err(no_route()) };
-    key_query(request, &route.config.cache.key);
+    key_query(request, &route.config.cache.key.query);
+    tell_device(request, &route.config.cache.key.devices);
     let max_body = route.config.max_body;
     ctx.route = Some(route);
     let length = request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
@@ -88,7 +91,7 @@ fn target(request: &mut RequestHeader) -> Result<String, Refusal> {
 }
 
 /// Drops and sorts query parameters as the route's key does, so that the backend sees what the key holds.
-fn key_query(request: &mut RequestHeader, params: &cache::key::Params) {
+fn key_query(request: &mut RequestHeader, params: &cache::query::Params) {
     let Some(query) = request.uri.query() else { return };
     let applied = params.apply(Some(query));
     if applied.as_deref() == Some(query) {
@@ -103,6 +106,27 @@ fn key_query(request: &mut RequestHeader, params: &cache::key::Params) {
     if let Ok(uri) = Uri::try_from(whole) {
         request.set_uri(uri);
     }
+}
+
+/// Tells the backend the class of device by which the key tells requests apart, and nothing else by that name.
+fn tell_device(request: &mut RequestHeader, rules: &[device::Rule]) {
+    request.remove_header(&device::FIELD);
+    if !rules.is_empty() {
+        let class = device::class(rules, &request.headers).to_owned();
+        // Class names are checked when the configuration is read: a field can hold them.
+        let _ = request.insert_header(device::FIELD, class);
+    }
+}
+
+/// Whether the client is told the key and why: by its address, or by a secret, which goes no further.
+fn may_be_told(request: &mut RequestHeader, client: &Client, reveal: &config::Reveal) -> bool {
+    let is_listed = |ip| reveal.clients.iter().any(|net| net.contains(&ip));
+    let knows = reveal.secret.as_ref().is_some_and(|(field, secret)| {
+        let knows = request.headers.get(field).is_some_and(|given| secret.is(given.as_bytes()));
+        request.remove_header(field);
+        knows
+    });
+    knows || client.address.is_some_and(is_listed)
 }
 
 fn bad_request(what: &'static str) -> Refusal {

@@ -3,15 +3,17 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VIA};
+use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, VIA};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
+use super::caching;
 use super::ctx::Ctx;
 use super::identity::X_REQUEST_ID;
 use super::notes;
 use super::request::Refusal;
+use crate::edge::ORIGINAL_DATE;
 
 // As text: pingora sends a field in the spelling it was given.
 const CACHE_STATUS: &str = "Cache-Status";
@@ -26,11 +28,17 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     let name = snapshot.config().cache.name.as_str();
     let outcome = notes::outcome(session, ctx, response.status.as_u16());
     let mut member = String::with_capacity(64);
-    outcome.write_to(name, &mut member);
+    let told = ctx.reveal.then(|| caching::shown_key(session, ctx));
+    outcome.write_to(name, told.as_deref(), &mut member);
     response.append_header(CACHE_STATUS, member)?;
     response.insert_header(X_CACHE_STATUS, outcome.word().as_str())?;
     if let Some(age) = notes::age_after_validation(session) {
         response.insert_header(AGE, age)?;
+    }
+    // Removed even where there is none: an origin must not choose what the lane puts there.
+    response.remove_header(ORIGINAL_DATE);
+    if let Some(date) = response.headers.get(DATE).cloned() {
+        response.insert_header(ORIGINAL_DATE, date)?;
     }
     response.append_header(VIA, snapshot.via(http::Version::HTTP_11).clone())?;
     if let Some(id) = &ctx.request_id {

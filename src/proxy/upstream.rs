@@ -15,7 +15,9 @@ use super::caching;
 use super::ctx::Ctx;
 use super::exchange::{Exchange, ExchangeRef};
 use super::identity;
+use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
+use crate::snapshot::Route;
 use crate::upstream::Failure;
 
 /// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
@@ -59,10 +61,8 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
     if let Some(authority) = &authority {
         request.insert_header(HOST, authority.clone())?;
     }
-    if session.cache.enabled()
-        && let Some(value) = route.config.cache.vary.accept_encoding(&request.headers)
-    {
-        request.insert_header(http::header::ACCEPT_ENCODING, value)?;
+    if ctx.cache.looked_up {
+        reduce(&route, request)?;
     }
     identity::forward(ctx, authority.as_ref(), request)?;
     ctx.asked = Some(clock::wall());
@@ -84,8 +84,27 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
     Ok(())
 }
 
-/// The authority the client asked for; for HTTP/1.0 without one, the address it connected to.
+/// Reduces what selects a variant to what it comes to, as the cache does.
+fn reduce(route: &Route, request: &mut RequestHeader) -> Result<()> {
+    for name in REDUCIBLE {
+        match route.config.cache.vary.reduced(&name, &request.headers) {
+            Reduced::To(value) => {
+                let value = value.to_owned();
+                request.insert_header(name, value)?;
+            }
+            Reduced::Absent => drop(request.remove_header(&name)),
+            Reduced::AsIs => {}
+        }
+    }
+    Ok(())
+}
+
+/// The authority the client asked for, or that the route asks for in its place; for HTTP/1.0 without one, the address
+/// it connected to.
 fn authority(session: &Session, request: &RequestHeader, ctx: &Ctx) -> Option<HeaderValue> {
+    if let Some(host) = ctx.route.as_ref().and_then(|route| route.config.cache.key.host.as_deref()) {
+        return HeaderValue::from_str(host).ok();
+    }
     if ctx.host.is_empty() {
         let ours = session.server_addr().and_then(|a| a.as_inet()).map(ToString::to_string)?;
         return HeaderValue::from_str(&ours).ok();
