@@ -52,6 +52,8 @@ pub(super) struct Framed {
     rest: Rest,
     /// A response's head that waits for the first bytes of its body, to leave with them in one packet.
     held: BytesMut,
+    /// Whether what is written next begins with a response's head.
+    head_due: bool,
     /// How long a write may wait for the client; pingora gives bodies a clock, but neither heads nor flushes.
     patience: Duration,
     stall: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -65,6 +67,7 @@ impl Framed {
             ahead: BytesMut::new(),
             rest: Rest::Length(0),
             held: BytesMut::new(),
+            head_due: false,
             patience: LINGER_TIME,
             stall: None,
         }
@@ -84,6 +87,18 @@ impl Framed {
         let patience = self.patience;
         let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
         stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Keeps the head that `bufs` begin with, if one is due: its length.
+    fn take_head(&mut self, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
+        if !self.head_due {
+            return None;
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty())?;
+        let length = head_length(first)?;
+        restore_date(&first[..length], &mut self.held);
+        self.head_due = is_interim(first);
+        Some(length)
     }
 
     fn poll_write_held(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -120,6 +135,7 @@ impl Framed {
     /// Announces the body that follows a head which the caller took out of [`Framed::ahead`].
     pub(super) fn expect(&mut self, rest: Rest) {
         self.rest = rest;
+        self.head_due = true;
     }
 
     /// Whether the request asks for another protocol.
@@ -225,9 +241,16 @@ impl Framed {
     }
 }
 
-/// Whether these bytes are a whole head of a response. A body that looks like one waits no longer than its end.
-fn is_head(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HTTP/1.") && bytes.ends_with(b"\r\n\r\n")
+/// The length of the response's head that these bytes begin with, if all of it is there.
+fn head_length(bytes: &[u8]) -> Option<usize> {
+    const END: &[u8] = b"\r\n\r\n";
+    let starts = bytes.starts_with(b"HTTP/1.");
+    starts.then(|| bytes.windows(END.len()).position(|window| window == END).map(|at| at + END.len()))?
+}
+
+/// Whether another head follows this one: an interim response (RFC 9110 §15.2) but for 101, after which HTTP has ended.
+fn is_interim(head: &[u8]) -> bool {
+    matches!(head.get(9..12), Some([b'1', rest @ ..]) if rest != b"01")
 }
 
 async fn linger(mut stream: Stream) {
@@ -275,11 +298,7 @@ impl AsyncRead for Framed {
 /// The sockets below are unbuffered: pingora flushes a body of known length only at its end, and a buffer would hold
 /// back what a backend sends piece by piece. So that a small response is still one packet, its head alone waits here.
 impl AsyncWrite for Framed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.held.is_empty() && is_head(buf) {
-            restore_date(buf, &mut self.held);
-            return Poll::Ready(Ok(buf.len()));
-        }
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
@@ -288,6 +307,9 @@ impl AsyncWrite for Framed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(taken) = self.take_head(bufs) {
+            return Poll::Ready(Ok(taken));
+        }
         let written = self.poll_write_held(cx, bufs);
         self.unless_stalled(cx, written)
     }
