@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 
-use super::exchange::Exchange;
+use super::exchange::{Condition, Exchange};
+use crate::cache::validate::Mismatch;
 use crate::clock;
 use crate::tail::deadline::Deadline;
 use crate::upstream::{Attempt, Failure, Member};
@@ -34,6 +36,8 @@ pub(super) struct Attempts {
     connector: Arc<Connector>,
     deadline: Deadline,
     stale: Stale,
+    /// Whether a 304 is an answer to what is asked.
+    conditional: bool,
 }
 
 /// Whether a connection that turned out stale was already replaced by another to the same backend.
@@ -51,7 +55,8 @@ impl Attempts {
         if exchange.seen.lock().tried.is_empty() {
             exchange.route.pool.budget().deposit();
         }
-        Attempts { exchange, connector, deadline, stale: Stale::MayRepeat }
+        let conditional = !matches!(exchange.condition, Condition::None);
+        Attempts { exchange, connector, deadline, stale: Stale::MayRepeat, conditional }
     }
 
     /// Starts the route's timeout anew: the client has only now sent the last byte of its request.
@@ -88,6 +93,21 @@ impl Attempts {
         }
     }
 
+    /// The same without its conditions, since a 304 was about another response than the stored one: `mismatch`.
+    ///
+    /// It is the same question to the same backend, which has answered; so it is no retry.
+    pub(super) async fn ask_again(&mut self, request: &mut RequestHeader, mismatch: Mismatch) -> Result<Leg, Failure> {
+        {
+            let mut seen = self.exchange.seen.lock();
+            seen.mismatch = Some(mismatch);
+            seen.tried.pop();
+        }
+        self.conditional = false;
+        request.remove_header(&IF_NONE_MATCH);
+        request.remove_header(&IF_MODIFIED_SINCE);
+        self.ask(request).await
+    }
+
     /// Connects and writes the head of a request; nothing of a body has been read from the client yet, so a failure
     /// here may be retried whatever the method.
     pub(super) async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
@@ -118,7 +138,7 @@ impl Attempts {
             // Nothing was asked to be upgraded on this path.
             0 | 101 => return Err(Failure::InvalidResponse),
             102..=199 | 100 => return Ok(()),
-            304 if !self.exchange.conditional => return Err(Failure::UnexpectedNotModified),
+            304 if !self.conditional => return Err(Failure::UnexpectedNotModified),
             _ => {}
         }
         let took = leg.attempt.answered(status, clock::now());

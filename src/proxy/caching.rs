@@ -165,13 +165,6 @@ pub(super) fn judge_response(
     let Some(route) = ctx.route.clone() else { return RespCacheable::Uncacheable(NoCacheReason::OriginNotCache) };
     let now = clock::wall();
     let asked = ctx.asked.unwrap_or(now);
-    if let Some(mismatch) = misfit(session, ctx) {
-        // What is stored was not what the origin confirmed: it is used this once, as pingora has no way back, and then gone.
-        if let Some(key) = session.cache.maybe_cache_key() {
-            store.invalidate(key.primary_bin());
-        }
-        return RespCacheable::Uncacheable(NoCacheReason::Custom(mismatch.as_str()));
-    }
     let merged = merge_not_modified(session, &route, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
     match admit(store, &route, session, ctx, head, asked, now) {
@@ -242,12 +235,6 @@ fn admit(
 /// Whether the response varies and is not there to replace a stored variant.
 fn is_new_variant(session: &Session, headers: &HeaderMap) -> bool {
     vary::Vary::from(headers) != vary::Vary::None && session.cache.maybe_cache_meta().is_none()
-}
-
-/// Why a 304 is not about the stored response (RFC 9111 §4.3.4).
-pub(super) fn misfit(session: &Session, ctx: &Ctx) -> Option<validate::Mismatch> {
-    let update = ctx.cache.not_modified.as_ref()?;
-    validate::check_304(session.cache.maybe_cache_meta()?.headers(), update).err()
 }
 
 /// Pingora merges five fields of a 304; the RFC wants all of them (RFC 9111 §3.2).

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::cache::validate::Mismatch;
 use crate::snapshot::Route;
 use crate::units::Tick;
 use crate::upstream::{Failure, Member};
@@ -20,8 +22,8 @@ pub struct Exchange {
     pub route: Arc<Route>,
     /// Whether a repeated attempt is harmless (RFC 9110 §9.2.2).
     pub idempotent: bool,
-    /// Whether a 304 is an answer to what is sent upstream.
-    pub conditional: bool,
+    /// When a 304 is an answer.
+    pub condition: Condition,
     /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
     pub started: Tick,
     /// What has been seen so far.
@@ -32,8 +34,8 @@ pub struct Exchange {
 
 impl Exchange {
     /// Nothing sent yet.
-    pub fn new(route: Arc<Route>, idempotent: bool, conditional: bool, started: Tick) -> Exchange {
-        Exchange { route, idempotent, conditional, started, seen: Mutex::new(Seen::default()), refused: Notify::new() }
+    pub fn new(route: Arc<Route>, idempotent: bool, condition: Condition, started: Tick) -> Exchange {
+        Exchange { route, idempotent, condition, started, seen: Mutex::new(Seen::default()), refused: Notify::new() }
     }
 
     /// The request's body has grown too large: the session gives up.
@@ -45,6 +47,17 @@ impl Exchange {
     pub async fn body_refused(&self) {
         self.refused.notified().await;
     }
+}
+
+/// What the request upstream is conditional on.
+#[derive(Debug)]
+pub enum Condition {
+    /// Nothing: a 304 is no answer.
+    None,
+    /// The client's own copy: a 304 is for the client to judge.
+    Clients,
+    /// The stored response with this head: a 304 about another is none about it (RFC 9111 §4.3.4).
+    Stored(HeaderMap),
 }
 
 /// What the attempts have come to.
@@ -60,6 +73,8 @@ pub struct Seen {
     pub uploaded: Option<Tick>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
+    /// Why the 304 that came first was about another response than the stored one.
+    pub mismatch: Option<Mismatch>,
 }
 
 /// The plan as it travels in a request's extensions.

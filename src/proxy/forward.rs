@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use pingora::connectors::http::{Connector, custom};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
@@ -22,8 +22,9 @@ use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType, Result};
 
 use super::attempts::{Attempts, Leg};
-use super::exchange::ExchangeRef;
+use super::exchange::{Condition, ExchangeRef};
 use super::upload::{self, NoBody, Upload};
+use crate::cache::validate::{self, Mismatch};
 use crate::clock;
 use crate::tail::deadline::Deadline;
 use crate::upstream::Failure;
@@ -121,8 +122,15 @@ impl UpstreamSession {
 
     async fn next_head(&mut self) -> Result<(), Failure> {
         let Some(attempts) = self.attempts.as_mut() else { return Err(Failure::NoBackend) };
-        if let Some(request) = self.request.take() {
-            self.leg = Some(attempts.ask(&request).await?);
+        if let Some(mut request) = self.request.take() {
+            let mut leg = attempts.ask(&request).await?;
+            if let Some(mismatch) = foreign(&leg, &attempts.exchange().condition) {
+                // A 304 has no body: its connection can be used again.
+                let idle = leg.member.peer.idle_timeout();
+                self.connector.release_http_session(leg.http, &*leg.member.peer, idle).await;
+                leg = attempts.ask_again(&mut request, mismatch).await?;
+            }
+            self.leg = Some(leg);
             return Ok(());
         }
         let Some(mut leg) = self.leg.take() else { return Err(Failure::NoBackend) };
@@ -174,6 +182,13 @@ impl Drop for UpstreamSession {
             seen.took = seen.began.map(|began| clock::now().since(began));
         }
     }
+}
+
+/// Why the answer is a 304 about another response than the one that is stored.
+fn foreign(leg: &Leg, condition: &Condition) -> Option<Mismatch> {
+    let Condition::Stored(stored) = condition else { return None };
+    let head = leg.http.response_header().filter(|head| head.status == StatusCode::NOT_MODIFIED)?;
+    validate::check_304(stored, &head.headers).err()
 }
 
 /// A failure as pingora carries it: upstream's fault, not to be repeated by pingora's own loop.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, ETAG, EXPIRES, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::Result;
@@ -11,9 +11,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
-use super::caching;
 use super::ctx::Ctx;
-use super::exchange::{Exchange, ExchangeRef};
+use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::identity;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -72,16 +71,26 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
         if !route.pool.config().keepalive {
             request.insert_header(CONNECTION, "close")?;
         }
-        let conditional =
-            request.headers.contains_key(IF_NONE_MATCH) || request.headers.contains_key(IF_MODIFIED_SINCE);
+        let condition = condition(session, request);
         let idempotent = request.method.is_idempotent();
         let started = ctx.started;
         // A request with a body comes here again for each attempt that pingora repeats.
         let exchange =
-            ctx.exchange.get_or_insert_with(|| Arc::new(Exchange::new(route, idempotent, conditional, started)));
+            ctx.exchange.get_or_insert_with(|| Arc::new(Exchange::new(route, idempotent, condition, started)));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));
     }
     Ok(())
+}
+
+/// What a 304 would be about. Pingora has put the stored response's conditions in the place of the client's.
+fn condition(session: &Session, request: &RequestHeader) -> Condition {
+    if !request.headers.contains_key(IF_NONE_MATCH) && !request.headers.contains_key(IF_MODIFIED_SINCE) {
+        return Condition::None;
+    }
+    match session.cache.maybe_cache_meta().filter(|_| session.cache.enabled()) {
+        Some(stored) => Condition::Stored(stored.headers().clone()),
+        None => Condition::Clients,
+    }
 }
 
 /// Reduces what selects a variant to what it comes to, as the cache does.
@@ -176,12 +185,9 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
     ctx.cache.fwd_status = Some(response.status.as_u16());
     if response.status == StatusCode::NOT_MODIFIED && session.cache.maybe_cache_meta().is_some() {
         ctx.cache.not_modified = Some(response.headers.clone());
-        if caching::misfit(session, ctx).is_some() {
-            // Pingora sends the stored body this once, and must not put another's validator on it.
-            for name in [ETAG, CACHE_CONTROL, EXPIRES] {
-                response.remove_header(&name);
-            }
-        }
+    }
+    if let Some(mismatch) = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().mismatch) {
+        ctx.cache.detail = Some(mismatch.as_str());
     }
 }
 
