@@ -4,6 +4,7 @@
 //! sees are the same bytes, so that no two parts of the way can disagree about what was asked for.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use http::Uri;
 use http::header::{CONTENT_LENGTH, HOST};
@@ -33,23 +34,38 @@ pub(super) struct Refusal {
 /// Normalises, routes and limits; after it `ctx` knows the client, host and route.
 pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let peer = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
-    let session_is_refresh = session.subrequest_ctx.is_some();
-    let peer = if session_is_refresh { None } else { peer };
+    let from = if session.subrequest_ctx.is_some() { From::Refresh } else { From::Client(peer) };
     if session.req_header().version == http::Version::HTTP_10 {
         // RFC 9110 §15.2: such a client knows no interim responses.
         session.as_downstream_mut().set_ignore_info_resp(true);
     }
-    let request = session.req_header_mut();
+    place(session.req_header_mut(), from, ctx)
+}
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum From {
+    /// A client at this address.
+    Client(Option<IpAddr>),
+    /// A request that came through here caused it: what its header still says is to be believed.
+    Refresh,
+}
+
+/// The same without a connection: what the request is, for whom, and by which route.
+pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let peer = match from {
+        From::Client(peer) => peer,
+        From::Refresh => None,
+    };
     ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
     if !request.headers.contains_key(http::header::UPGRADE) {
         super::upstream::strip_nominated(request);
     }
     identity::forget_lookalikes(request);
-    if session_is_refresh {
-        // The request that caused it came through here: what its header still says is to be believed.
-        ctx.client.trusted = true;
-    } else if !ctx.client.trusted {
-        identity::forget_told(request);
+    match from {
+        From::Refresh => ctx.client.trusted = true,
+        From::Client(_) if !ctx.client.trusted => identity::forget_told(request),
+        From::Client(_) => {}
     }
     ctx.request_id = Some(identity::request_id(&request.headers));
     ctx.reveal = may_be_told(request, &ctx.client, &ctx.snapshot.config().cache.reveal);
