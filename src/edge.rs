@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::connections::Connections;
 use crate::snapshot::Snapshot;
-use crate::store::{self, Store};
+use crate::store::{self, Refusals, Store};
 use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::resolve::{self, Resolver};
 use crate::{clock, config};
@@ -24,6 +24,7 @@ pub const ORIGINAL_DATE: &str = "!date";
 pub struct Edge {
     snapshot: ArcSwap<Snapshot>,
     store: &'static Store,
+    refusals: Arc<Refusals>,
     /// How large the store is to be.
     size: Arc<Mutex<store::Params>>,
     metrics: Metrics,
@@ -51,6 +52,7 @@ impl Edge {
         Ok(Edge {
             snapshot: ArcSwap::from_pointee(snapshot),
             store,
+            refusals: Arc::default(),
             size: Arc::new(Mutex::new(size)),
             metrics,
             access_log: ArcSwap::from_pointee(access_log),
@@ -122,6 +124,11 @@ impl Edge {
     /// The store behind the cache.
     pub fn store(&self) -> &'static Store {
         self.store
+    }
+
+    /// Why responses were not stored.
+    pub fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     /// The counters.

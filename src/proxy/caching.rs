@@ -26,7 +26,7 @@ use crate::cache::{date, key, lookup, range, targeted, validate, vary};
 use crate::clock;
 use crate::config::ClientDirectives;
 use crate::snapshot::Route;
-use crate::store::Store;
+use crate::store::{Refusal, Refusals, Store};
 
 /// Ranges in one request; more are answered with the whole (RFC 9110 §14.2: many small or overlapping ones are abuse).
 const MAX_RANGES: usize = 8;
@@ -35,6 +35,8 @@ const MAX_RANGES: usize = 8;
 pub(super) struct Shared {
     /// The store.
     pub store: &'static Store,
+    /// Why responses were not stored.
+    pub refusals: Arc<Refusals>,
     /// One fetch per key at a time.
     pub lock: &'static CacheKeyLockImpl,
     /// Keys whose last response could not be stored: nobody queues for them.
@@ -157,7 +159,7 @@ pub(super) fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error
 
 /// May this response, or this stored response as a 304 has updated it, be stored?
 pub(super) fn judge_response(
-    store: &Store,
+    shared: &Shared,
     session: &Session,
     response: &ResponseHeader,
     ctx: &mut Ctx,
@@ -167,7 +169,12 @@ pub(super) fn judge_response(
     let asked = ctx.asked.unwrap_or(now);
     let merged = merge_not_modified(session, &route, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
-    match admit(store, &route, session, ctx, head, asked, now) {
+    let admitted = admit(shared.store, &route, session, ctx, head, asked, now);
+    if let Some(key) = session.cache.maybe_cache_key() {
+        let refused = admitted.as_ref().map(|_| ()).map_err(|reason| Refusal { reason: *reason, at: now });
+        shared.refusals.note(key.primary_bin(), refused);
+    }
+    match admitted {
         Ok((freshness, header)) => RespCacheable::Cacheable(meta(&freshness, header)),
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);

@@ -62,6 +62,7 @@ impl Proxy {
     pub fn new(edge: Arc<Edge>) -> Proxy {
         let cache = caching::Shared {
             store: edge.store(),
+            refusals: edge.refusals().clone(),
             lock: Box::leak(CacheLock::new_boxed(COLLAPSE_AGE)),
             predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, Some(|_| true)))),
         };
@@ -209,7 +210,7 @@ impl ProxyHttp for Proxy {
         response: &ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<RespCacheable> {
-        Ok(caching::judge_response(self.cache.store, session, response, ctx))
+        Ok(caching::judge_response(&self.cache, session, response, ctx))
     }
 
     fn cache_not_modified_filter(&self, session: &Session, response: &ResponseHeader, _ctx: &mut Ctx) -> Result<bool> {
