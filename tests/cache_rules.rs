@@ -5,8 +5,10 @@ mod support;
 use support::edge::Edge;
 use support::{Origin, Reply, Request, Response, date_after};
 
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 /// Answers that differ, so that a second one shows.
-fn counted(origin: &Origin, path: &str, fields: &[(&str, &str)]) {
+fn counted(origin: &Origin, path: &str, fields: Fields<'_>) {
     let fields: Vec<(String, String)> = fields.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     origin.on_nth(path, move |n, _| {
         fields.iter().fold(Reply::ok(format!("answer {n}")), |reply, (name, value)| reply.header(name, value))
@@ -22,7 +24,7 @@ async fn a_targeted_field_goes_before_cache_control_rfc9213() {
     let origin = Origin::start().await;
     let edge = Edge::over(&[&origin], "").await;
     let later = date_after(600);
-    let cases: &[(&str, &str, &[(&str, &str)])] = &[
+    let cases: &[(&str, &str, Fields<'_>)] = &[
         ("/cdn", "HIT", &[("Cache-Control", "no-store"), ("CDN-Cache-Control", "max-age=60")]),
         ("/own", "HIT", &[("CDN-Cache-Control", "no-store"), ("Hedgerow-Cache-Control", "max-age=60")]),
         ("/short", "MISS", &[("Cache-Control", "max-age=60"), ("CDN-Cache-Control", "max-age=0")]),

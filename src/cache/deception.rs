@@ -34,7 +34,7 @@ pub fn is_deceptive(path: &str, response: &HeaderMap) -> bool {
     let declared = response.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes().trim_ascii_start());
     let is =
         |start: &&str| declared.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start.as_bytes()));
-    !is(&ANY_FILE) && (ANSWERS.iter().any(|kind| is(kind)) || !types.iter().any(|kind| is(kind)))
+    !is(&ANY_FILE) && (ANSWERS.iter().any(&is) || !types.iter().any(is))
 }
 
 /// The types that the path's extension promises.
@@ -43,7 +43,7 @@ fn promised(path: &str) -> Option<&'static [&'static str]> {
     // Escaped as it is in a normal form, a `%2F` may be a slash to the application: `/account%2Fx.css`.
     let (_, extension) = name.rsplit_once('.')?;
     let of_kind = |known: &&str| extension.eq_ignore_ascii_case(known);
-    KINDS.iter().find(|(extensions, _)| extensions.iter().any(|known| of_kind(&known))).map(|(_, types)| *types)
+    KINDS.iter().find(|(extensions, _)| extensions.iter().any(of_kind)).map(|(_, types)| *types)
 }
 
 #[cfg(test)]
