@@ -21,6 +21,7 @@ e2e: e2e-deps build $(VENV)/.installed ## Drive the release binary in front of a
 	@$(VENV)/bin/python $(SITE)/e2e.py --binary $(BINARY)
 
 conformance: suite-deps build $(SUITE)/node_modules/.installed ## Run the public suite of HTTP caches beside nginx and Varnish
+	@node --test --test-reporter=spec $(SUITE)/self.test.mjs
 	@node $(SUITE)/run.mjs --binary $(BINARY)
 
 conformance-update: suite-deps build $(SUITE)/node_modules/.installed ## The same, and record its results in docs/conformance/
@@ -63,7 +64,7 @@ suite-deps:
 
 # Exactly what the lock file says, by its checksums; no package runs a script.
 $(SUITE)/node_modules/.installed: $(SUITE)/package.json $(SUITE)/package-lock.json | suite-deps
-	npm ci --prefix $(SUITE) --ignore-scripts --no-audit --no-fund --silent
+	npm ci --prefix $(SUITE) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(VENV)/.installed: $(SITE)/requirements.txt | e2e-deps

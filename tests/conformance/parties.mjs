@@ -8,12 +8,13 @@ import { createRequire } from 'node:module'
 import net from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 
 /** How long a process may take to answer after its start, and to go after it was told to, in milliseconds. */
 const READY_WITHIN = 20_000
 const GONE_WITHIN = 3_000
 
-const here = import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname)
+const here = path.dirname(fileURLToPath(import.meta.url))
 const root = path.resolve(here, '../..')
 const running = new Set()
 const directories = new Set()
@@ -101,7 +102,12 @@ async function start (name, port, program, args, { cwd, directory, env }) {
   closeSync(out)
   let failure = null
   child.on('error', error => { failure = error.message })
-  child.on('exit', (code, signal) => { failure ??= `exited with ${signal ?? code}` })
+  child.on('exit', (code, by) => {
+    failure ??= `exited with ${by ?? code}`
+    // What is left of its group, while the number can be nobody else's.
+    signal(child, 'SIGKILL')
+    running.delete(child)
+  })
   running.add(child)
   const party = { name, port, base: `http://127.0.0.1:${port}`, log: () => readFileSync(log, 'utf8') }
   const deadline = Date.now() + READY_WITHIN
@@ -117,7 +123,7 @@ async function start (name, port, program, args, { cwd, directory, env }) {
 export async function stopAll () {
   for (const child of running) signal(child, 'SIGTERM')
   const deadline = Date.now() + GONE_WITHIN
-  while ([...running].some(alive) && Date.now() < deadline) await sleep(50)
+  while (running.size > 0 && Date.now() < deadline) await sleep(50)
   killAll()
 }
 
@@ -129,16 +135,13 @@ export function killAll () {
   directories.clear()
 }
 
-function alive (child) {
-  return child.pid !== undefined && child.exitCode === null && child.signalCode === null
-}
-
 function signal (child, name) {
   if (child.pid === undefined) return
   try {
     process.kill(-child.pid, name)
   } catch (error) {
-    if (error.code !== 'ESRCH') throw error
+    // Gone already; EPERM is how some systems say that of a group in which only the dead are left.
+    if (error.code !== 'ESRCH' && error.code !== 'EPERM') throw error
   }
 }
 

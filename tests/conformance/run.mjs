@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import * as document from './document.mjs'
 import { caches, killAll, origin, stopAll } from './parties.mjs'
@@ -22,11 +23,11 @@ const REPEATS = 2
 /** A run takes about two minutes; one that takes longer than this hangs, in milliseconds. */
 const ALL_WITHIN = 20 * 60_000
 
-const here = path.dirname(new URL(import.meta.url).pathname)
+const here = path.dirname(fileURLToPath(import.meta.url))
 const root = path.resolve(here, '../..')
 const committed = path.join(root, 'docs/conformance')
 const page = path.join(root, 'docs/conformance.md')
-const target = process.env.CARGO_TARGET_DIR ?? path.join(root, 'target')
+const target = process.env.CARGO_TARGET_DIR || path.join(root, 'target')
 const clients = new Set()
 
 const { values: options } = parseArgs({
@@ -37,6 +38,9 @@ const { values: options } = parseArgs({
     update: { type: 'boolean', default: false }
   }
 })
+
+// The edge starts in a directory of its own.
+options.binary = path.resolve(options.binary)
 
 process.on('exit', () => {
   for (const client of clients) client.kill('SIGKILL')

@@ -24,6 +24,32 @@ const whenTheOriginSays = (status, id, name, kind, cacheControl, staleIsUsed, ne
 
 const allowed = `max-age=1, ${NAME}=3600`
 
+/** The same, but the origin takes the request and closes the connection. */
+const whenTheOriginCloses = (id, name, kind, cacheControl, second, needs = []) => ({
+  id: `sie-close${id}`,
+  name,
+  kind,
+  depends_on: ['freshness-max-age', ...needs],
+  requests: [
+    {
+      response_headers: [['Cache-Control', cacheControl]],
+      setup: true,
+      pause_after: true
+    },
+    { disconnect: true, ...second }
+  ]
+})
+
+/** A gateway whose origin breaks off says 502 (RFC 9110 section 15.6.3), and that answer is not the origin's. */
+const closedButForbidden = directive => whenTheOriginCloses(
+  `-not-with-${directive.split('=')[0]}`,
+  `Where the origin closes, \`${directive}\` leaves only an error`,
+  'optimal',
+  `${allowed}, ${directive}`,
+  { expected_status: 502, check_body: false, expected_response_headers_missing: ['Server-Request-Count'] },
+  ['sie-close']
+)
+
 const insteadOf = status => whenTheOriginSays(
   status, `${status}`, `A stale response is used instead of a ${status}`, 'optimal', allowed, true)
 
@@ -54,6 +80,12 @@ export default {
     whenTheOriginSays(503, 'beyond', 'It is not used beyond the window', 'check', `max-age=1, ${NAME}=1`, false, ['sie-503']),
     forbidden('must-revalidate'),
     forbidden('proxy-revalidate'),
-    forbidden('s-maxage=1')
+    forbidden('s-maxage=1'),
+    whenTheOriginCloses('', 'A stale response is used instead of a closed connection', 'optimal', allowed, {
+      expected_type: 'cached'
+    }),
+    closedButForbidden('must-revalidate'),
+    closedButForbidden('proxy-revalidate'),
+    closedButForbidden('s-maxage=1')
   ]
 }
