@@ -728,7 +728,8 @@ async fn a_stale_copy_for_a_broken_exchange_does_not_promise_a_kept_connection()
         origin.on_each(path, [Reply::ok("old").header("Cache-Control", control), failure.clone()]);
     }
     origin.on("/after", Reply::ok("after"));
-    let edge = Edge::over(&[&origin], "[pool.tail]\nretry = { attempts = 0 }\n[pool.ejection]\nconsecutive = 0\n").await;
+    let edge =
+        Edge::over(&[&origin], "[pool.tail]\nretry = { attempts = 0 }\n[pool.ejection]\nconsecutive = 0\n").await;
     for (path, _, closes) in failures {
         edge.get(path).await.expect(200);
         edge.first_after_hits(path).await.expect(200);

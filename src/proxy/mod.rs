@@ -228,6 +228,9 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         if response.status.is_informational() {
+            if let Some(exchange) = &ctx.exchange {
+                exchange.pass_on_interim();
+            }
             return Ok(());
         }
         if self.edge.is_draining() {
