@@ -2,13 +2,14 @@
 
 SITE   := examples/python
 VENV   := $(SITE)/.venv
+SUITE  := tests/conformance
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e build fmt lint bench bench-peers deny clean deps e2e-deps
+.PHONY: help run test e2e conformance conformance-update build fmt lint bench bench-peers deny clean deps e2e-deps suite-deps
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## Start the demo: an edge on 127.0.0.1:8080 over three demo backends
 	@$(BINARY) demo
@@ -18,6 +19,13 @@ test: deps ## Run all tests
 
 e2e: e2e-deps build $(VENV)/.installed ## Drive the release binary in front of a real Flask site
 	@$(VENV)/bin/python $(SITE)/e2e.py --binary $(BINARY)
+
+conformance: suite-deps build $(SUITE)/node_modules/.installed ## Run the public suite of HTTP caches beside nginx and Varnish
+	@node --test --test-reporter=spec $(SUITE)/self.test.mjs
+	@node $(SUITE)/run.mjs --binary $(BINARY)
+
+conformance-update: suite-deps build $(SUITE)/node_modules/.installed ## The same, and record its results in docs/conformance/
+	@node $(SUITE)/run.mjs --binary $(BINARY) --update
 
 build: deps ## Build the release binary, target/release/hedgerow
 	cargo build --release --locked
@@ -38,9 +46,9 @@ bench-peers: build ## Measure CPU per request beside nginx (needs nginx and wrk)
 deny: ## Check licences, advisories and sources of dependencies (needs cargo-deny)
 	cargo deny --locked check
 
-clean: ## Remove what was built and the Python environment
+clean: ## Remove what was built, the Python environment and the suite
 	cargo clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(SUITE)/node_modules
 
 # pingora's zlib-ng is built by cmake.
 deps:
@@ -48,6 +56,16 @@ deps:
 
 e2e-deps:
 	@.ci/deps python3 venv curl
+
+# The peers are servers, which a distribution may start as it installs them: that is left to whoever owns the machine.
+# Without them the suite runs against Hedgerow alone.
+suite-deps:
+	@.ci/deps node npm $(if $(CI),nginx varnishd)
+
+# Exactly what the lock file says, by its checksums; no package runs a script.
+$(SUITE)/node_modules/.installed: $(SUITE)/package.json $(SUITE)/package-lock.json | suite-deps
+	npm ci --prefix $(SUITE) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 $(VENV)/.installed: $(SITE)/requirements.txt | e2e-deps
 	python3 -m venv --clear $(VENV)

@@ -720,6 +720,32 @@ async fn a_stale_copy_stands_in_for_an_error_when_that_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_stale_copy_for_a_broken_exchange_does_not_promise_a_kept_connection() {
+    let origin = Origin::start().await;
+    let control = "max-age=1, stale-if-error=60";
+    let failures = [("/cut", Reply::hang_up(), true), ("/503", Reply::new(503), false)];
+    for (path, failure, _) in &failures {
+        origin.on_each(path, [Reply::ok("old").header("Cache-Control", control), failure.clone()]);
+    }
+    origin.on("/after", Reply::ok("after"));
+    let edge =
+        Edge::over(&[&origin], "[pool.tail]\nretry = { attempts = 0 }\n[pool.ejection]\nconsecutive = 0\n").await;
+    for (path, _, closes) in failures {
+        edge.get(path).await.expect(200);
+        edge.first_after_hits(path).await.expect(200);
+        let mut client = edge.client().await;
+        let answer = client.get(path).await.expect(200);
+        assert_eq!((answer.verdict(), answer.text().as_str()), ("STALE", "old"));
+        assert_eq!(answer.header("Connection") == Some("close"), closes, "{answer}");
+        if closes {
+            assert_eq!(client.closed().await, b"");
+        } else {
+            assert_eq!(client.get("/after").await.expect(200).text(), "after");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stale_copy_does_not_stand_in_when_that_is_not_allowed() {
     let origin = Origin::start().await;
     for (path, control) in [

@@ -40,3 +40,46 @@ async fn an_http_1_0_client_gets_no_interim_response() {
     let answer = edge.fetch(&Request::get("/a").http10()).await.expect(200);
     assert_eq!((answer.interim.len(), answer.text().as_str()), (0, "alpha"), "RFC 9110 §15.2: {answer}");
 }
+
+#[tokio::test]
+async fn a_final_answer_is_stored_without_anything_of_the_interim_ones() {
+    let origin = Origin::start().await;
+    let hint = "Link: </s.css>; rel=preload\r\nX-Early: 1\r\nCache-Control: no-store\r\n";
+    origin.on("/hint", Reply::fresh(60, "alpha").interim(103, hint).interim(103, hint));
+    origin.on("/wait", Reply::fresh(60, "alpha").interim(102, "").interim(102, ""));
+    let edge = Edge::over(&[&origin], "").await;
+    for (path, status) in [("/hint", 103), ("/wait", 102)] {
+        let mut client = edge.client().await;
+        let fetched = client.get(path).await.expect(200);
+        let interim: Vec<_> = fetched.interim.iter().map(|response| response.status).collect();
+        assert_eq!((interim, fetched.verdict()), (vec![status; 2], "MISS"), "{fetched}");
+        let stored = client.get(path).await.expect(200);
+        assert_eq!((stored.interim.len(), stored.verdict(), stored.text().as_str()), (0, "HIT", "alpha"), "{stored}");
+        for answer in [fetched, stored] {
+            assert_eq!((answer.header("X-Early"), answer.header("Link")), (None, None), "{answer}");
+            assert_eq!(answer.header("Cache-Control"), Some("max-age=60"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_interim_response_comes_through_while_the_body_of_a_request_is_sent() {
+    let origin = Origin::start().await;
+    origin.on("/up", Reply::ok("done").interim(102, ""));
+    let edge = Edge::over(&[&origin], "").await;
+    let answer = edge.fetch(&Request::post("/up", vec![b'x'; 4 << 20])).await.expect(200);
+    let interim: Vec<_> = answer.interim.iter().map(|response| response.status).collect();
+    assert_eq!((interim, answer.text().as_str()), (vec![102], "done"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_interim_response_to_a_validation_comes_before_the_stored_answer() {
+    let origin = Origin::start().await;
+    let stored = Reply::ok("alpha").header("Cache-Control", "max-age=1").etag("\"v1\"");
+    origin.on("/a", stored.interim(103, "Link: </s.css>; rel=preload\r\n"));
+    let edge = Edge::over(&[&origin], "").await;
+    edge.get("/a").await.expect(200);
+    let validated = edge.first_after_hits("/a").await.expect(200);
+    assert_eq!((validated.verdict(), validated.text().as_str()), ("REVALIDATED", "alpha"));
+    assert_eq!(validated.interim.len(), 1, "{validated}");
+}

@@ -30,12 +30,15 @@ pub struct Exchange {
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
     refused: Notify,
+    /// Tells the session that an interim response is on its way to the client.
+    passed_on: Notify,
 }
 
 impl Exchange {
     /// Nothing sent yet.
     pub fn new(route: Arc<Route>, idempotent: bool, condition: Condition, started: Tick) -> Exchange {
-        Exchange { route, idempotent, condition, started, seen: Mutex::new(Seen::default()), refused: Notify::new() }
+        let seen = Mutex::new(Seen::default());
+        Exchange { route, idempotent, condition, started, seen, refused: Notify::new(), passed_on: Notify::new() }
     }
 
     /// The request's body has grown too large: the session gives up.
@@ -46,6 +49,16 @@ impl Exchange {
     /// Returns when the body is refused.
     pub async fn body_refused(&self) {
         self.refused.notified().await;
+    }
+
+    /// An interim response is on its way to the client.
+    pub fn pass_on_interim(&self) {
+        self.passed_on.notify_one();
+    }
+
+    /// Returns when the last interim response is on its way to the client.
+    pub async fn interim_passed_on(&self) {
+        self.passed_on.notified().await;
     }
 }
 

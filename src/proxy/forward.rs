@@ -228,6 +228,15 @@ impl Session for UpstreamSession {
     }
 
     async fn read_response_header(&mut self) -> Result<()> {
+        // Pingora filters whatever heads are at hand in one batch, and drops the batch if the final one is stored (the
+        // client then reads it from there). So the next head waits until the interim one is through; but not where a
+        // request's body is still sent, which waits for this session.
+        if self.interim > 0
+            && self.upload.is_none()
+            && let Some(attempts) = &self.attempts
+        {
+            attempts.exchange().interim_passed_on().await;
+        }
         if let Err(failure) = self.next_head().await {
             let mut e = error(failure);
             e.set_retry(self.again);

@@ -139,7 +139,12 @@ impl ProxyHttp for Proxy {
     }
 
     fn should_serve_stale(&self, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) -> bool {
-        caching::may_serve_stale(session, ctx, error)
+        let serves = caching::may_serve_stale(session, ctx, error);
+        if serves && ctx.exchange.as_ref().is_some_and(|exchange| exchange.seen.lock().failure.is_some()) {
+            // Pingora keeps no connection on which an exchange failed, whatever is answered; the client is told.
+            session.set_keepalive(None);
+        }
+        serves
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
@@ -223,6 +228,9 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         if response.status.is_informational() {
+            if let Some(exchange) = &ctx.exchange {
+                exchange.pass_on_interim();
+            }
             return Ok(());
         }
         if self.edge.is_draining() {
