@@ -10,6 +10,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::resume::Resume;
 use crate::cache::validate::Mismatch;
 use crate::snapshot::Route;
 use crate::units::Tick;
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub idempotent: bool,
     /// When a 304 is an answer.
     pub condition: Condition,
+    /// What is stored of the answer, if the request was made one for the rest.
+    pub resume: Option<Resume>,
     /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
     pub started: Tick,
     /// What has been seen so far.
@@ -35,7 +38,20 @@ pub struct Exchange {
 impl Exchange {
     /// Nothing sent yet.
     pub fn new(route: Arc<Route>, idempotent: bool, condition: Condition, started: Tick) -> Exchange {
-        Exchange { route, idempotent, condition, started, seen: Mutex::new(Seen::default()), refused: Notify::new() }
+        Exchange {
+            route,
+            idempotent,
+            condition,
+            resume: None,
+            started,
+            seen: Mutex::new(Seen::default()),
+            refused: Notify::new(),
+        }
+    }
+
+    /// The request was made one for the rest of what is stored.
+    pub(super) fn resuming(self, resume: Option<Resume>) -> Exchange {
+        Exchange { resume, ..self }
     }
 
     /// The request's body has grown too large: the session gives up.
@@ -71,6 +87,8 @@ pub struct Seen {
     pub took: Option<Duration>,
     /// When the whole of the request's body had been sent for the first time.
     pub uploaded: Option<Tick>,
+    /// Whether the answer is put together from what was stored and a 206.
+    pub spliced: bool,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
     /// Why the 304 that came first was about another response than the stored one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::Result;
@@ -13,10 +13,12 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
-use super::identity;
+use super::{identity, resume};
+use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
 use crate::snapshot::Route;
+use crate::store::Store;
 use crate::upstream::Failure;
 
 /// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
@@ -47,7 +49,12 @@ const NEEDED: [HeaderName; 6] = [
 ];
 
 /// The request as the backend gets it.
-pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn prepare(
+    store: &Store,
+    session: &mut Session,
+    request: &mut RequestHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
     let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
     let upgrade = session.is_upgrade_req();
     let authority = authority(session, request, ctx);
@@ -74,9 +81,16 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
         let condition = condition(session, request);
         let idempotent = request.method.is_idempotent();
         let started = ctx.started;
+        if let Some(range) = ctx.part.as_ref().and_then(|part| part.ask().field()) {
+            request.insert_header(RANGE, range)?;
+        }
+        let resume = resume::plan(store, session, request, ctx);
+        if resume.is_some() {
+            ctx.cache.fwd = Some(Fwd::Partial);
+        }
         // A request with a body comes here again for each attempt that pingora repeats.
-        let exchange =
-            ctx.exchange.get_or_insert_with(|| Arc::new(Exchange::new(route, idempotent, condition, started)));
+        let made = || Exchange::new(route, idempotent, condition, started).resuming(resume);
+        let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));
     }
     Ok(())
@@ -182,7 +196,9 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         drop(lengths);
         let _same_name_fits = response.insert_header(CONTENT_LENGTH, length);
     }
-    ctx.cache.fwd_status = Some(response.status.as_u16());
+    let spliced = ctx.exchange.as_ref().is_some_and(|exchange| exchange.seen.lock().spliced);
+    let status = if spliced { StatusCode::PARTIAL_CONTENT } else { response.status };
+    ctx.cache.fwd_status = Some(status.as_u16());
     if response.status == StatusCode::NOT_MODIFIED && session.cache.maybe_cache_meta().is_some() {
         ctx.cache.not_modified = Some(response.headers.clone());
     }
