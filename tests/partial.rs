@@ -185,19 +185,27 @@ async fn the_rest_of_a_stored_beginning_completes_it() {
     assert_eq!(origin.count("/a"), 2);
 }
 
-#[tokio::test]
-async fn a_transfer_that_broke_off_is_completed() {
-    let origin = Origin::start().await;
-    origin.on_nth("/a", |n, seen| match n {
-        0 => Reply::fresh(60, "01234").header("ETag", "\"v1\"").declares(10).cut(),
-        _ => file(seen, BODY, "\"v1\""),
-    });
-    let edge = Edge::over(&[&origin], "").await;
+/// One request whose answer is cut after five bytes.
+async fn break_off(edge: &Edge, gate: &Gate) {
     let mut client = edge.client().await;
     client.ask(&Request::get("/a")).await;
     client.head().await;
+    client.exactly("01234").await;
+    gate.open();
     assert!(!client.rest().await.1, "what broke off does not look whole");
     edge.metric_becomes("hedgerow_requests_in_flight", &[], 0.0).await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_broke_off_is_completed() {
+    let (origin, gate) = (Origin::start().await, Gate::new());
+    let held = gate.clone();
+    origin.on_nth("/a", move |n, seen| match n {
+        1 => Reply::fresh(60, "01234").header("ETag", "\"v1\"").declares(10).gate(&held).cut(),
+        _ => file(seen, BODY, "\"v1\""),
+    });
+    let edge = Edge::over(&[&origin], "").await;
+    break_off(&edge, &gate).await;
     assert_eq!(edge.get("/a").await.expect(200).text(), BODY);
     let seen = &origin.seen("/a")[1];
     assert_eq!((seen.header("Range"), seen.header("If-Range")), (Some("bytes=5-"), Some("\"v1\"")));
@@ -207,20 +215,17 @@ async fn a_transfer_that_broke_off_is_completed() {
 #[tokio::test]
 async fn a_transfer_that_broke_off_is_dropped_where_the_rest_cannot_be_asked_for() {
     for (name, value) in [("ETag", "W/\"v1\""), ("X-None", ""), ("Accept-Ranges", "none")] {
-        let origin = Origin::start().await;
+        let (origin, gate) = (Origin::start().await, Gate::new());
+        let held = gate.clone();
         origin.on_nth("/a", move |n, _| {
             let tag = if name == "Accept-Ranges" { "\"v1\"" } else { "W/\"v1\"" };
             match n {
-                0 => Reply::fresh(60, "01234").header("ETag", tag).header(name, value).declares(10).cut(),
+                1 => Reply::fresh(60, "01234").header("ETag", tag).header(name, value).declares(10).gate(&held).cut(),
                 _ => Reply::fresh(60, BODY),
             }
         });
         let edge = Edge::over(&[&origin], "").await;
-        let mut client = edge.client().await;
-        client.ask(&Request::get("/a")).await;
-        client.head().await;
-        assert!(!client.rest().await.1);
-        edge.metric_becomes("hedgerow_requests_in_flight", &[], 0.0).await;
+        break_off(&edge, &gate).await;
         assert_eq!(edge.get("/a").await.expect(200).text(), BODY);
         assert_eq!(ranges(&origin), ["none", "none"], "{name}: {value}");
     }
@@ -338,7 +343,7 @@ async fn a_client_that_leaves_a_part_leaves_what_came() {
     let (origin, gate) = (Origin::start().await, Gate::new());
     let held = gate.clone();
     origin.on_nth("/a", move |n, seen| match n {
-        0 => Reply::new(206)
+        1 => Reply::new(206)
             .header("Content-Range", "bytes 0-7/10")
             .header("Cache-Control", "max-age=60")
             .header("ETag", "\"v1\"")

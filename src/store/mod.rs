@@ -203,9 +203,13 @@ impl Store {
     fn put(&self, entry: Stored) {
         if !entry.place.is_secondary() {
             // pingora no longer takes variants from before the lineage of the primary slot; without this they would
-            // count as variants until they are evicted.
+            // count as variants until they are evicted. Of parts, those of the same variant have become useless.
             for slot in self.families.slots(&entry.place.primary) {
-                if self.get(&slot).is_some_and(|sibling| sibling.meta.provenance() < entry.meta.provenance()) {
+                let is_out = |sibling: Arc<Stored>| {
+                    let is_meant = sibling.parts.is_none() || sibling.meta.variance() == entry.meta.variance();
+                    is_meant && sibling.meta.provenance() < entry.meta.provenance()
+                };
+                if self.get(&slot).is_some_and(is_out) {
                     self.take(&slot);
                 }
             }
