@@ -271,6 +271,18 @@ async fn an_origin_without_ranges_is_stored_whole_and_cut() {
 }
 
 #[tokio::test]
+async fn a_connection_goes_on_after_a_part_from_memory() {
+    let (origin, edge) = served(BODY, "\"v1\"").await;
+    ask(&edge, "0-8").await.expect(206);
+    let mut client = edge.client().await;
+    for (range, status, text) in [("1-2", 206, "12"), ("20-", 416, ""), ("3-4", 206, "34"), ("8-9", 206, "89")] {
+        let request = Request::get("/a").header("Range", format!("bytes={range}"));
+        assert_eq!(client.request(&request).await.expect(status).text(), text, "{range}");
+    }
+    assert_eq!(origin.count("/a"), 2);
+}
+
+#[tokio::test]
 async fn conditions_are_answered_from_a_part() {
     let (origin, edge) = served(BODY, "\"v1\"").await;
     ask(&edge, "0-3").await.expect(206);
@@ -389,8 +401,7 @@ async fn those_who_ask_for_the_same_range_wait_for_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_purge_takes_parts_with_it() {
-    // There is no way to purge by hand yet but a change: a new whole body is newer than any part.
+async fn only_if_cached_is_answered_from_what_is_there() {
     let (origin, edge) = served(BODY, "\"v1\"").await;
     ask(&edge, "0-3").await.expect(206);
     assert_eq!(edge.fetch(&Request::get("/a").header("Cache-Control", "only-if-cached")).await.status, 504);

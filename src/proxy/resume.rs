@@ -27,6 +27,7 @@ use crate::store::{Found, Store, replace_fields};
 /// The plan to complete what is stored.
 #[derive(Clone, Debug)]
 pub struct Resume {
+    store: &'static Store,
     /// What is stored.
     found: Found,
     /// What the answer is to be: all of it, or a range from this position on.
@@ -74,7 +75,7 @@ impl Splice {
 }
 
 /// Makes the request one for the rest, if the beginning of what it asks for is stored.
-pub(super) fn plan(store: &Store, session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Option<Resume> {
+pub(super) fn plan(store: &'static Store, session: &Session, request: &mut RequestHeader, ctx: &Ctx) -> Option<Resume> {
     if request.method != Method::GET || request.headers.contains_key(IF_RANGE) {
         return None;
     }
@@ -99,7 +100,7 @@ pub(super) fn plan(store: &Store, session: &Session, request: &mut RequestHeader
     let rest = Wanted::From { first: reached, last }.field()?;
     request.insert_header(RANGE, rest).ok()?;
     request.insert_header(IF_RANGE, validator).ok()?;
-    Some(Resume { found, whole, stored: Span { start: first, end: reached }, last, otherwise })
+    Some(Resume { store, found, whole, stored: Span { start: first, end: reached }, last, otherwise })
 }
 
 impl Resume {
@@ -132,6 +133,7 @@ impl Resume {
             (false, None) => true,
         };
         let fits = !extent.doubtful
+            && self.store.still_has(&self.found)
             && extent.span.start == self.stored.end
             && self.found.complete().is_none_or(|complete| extent.complete == Some(complete))
             && is_same(&stored.headers, &rest.headers, now);

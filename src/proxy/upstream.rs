@@ -50,7 +50,7 @@ const NEEDED: [HeaderName; 6] = [
 
 /// The request as the backend gets it.
 pub(super) fn prepare(
-    store: &Store,
+    store: &'static Store,
     session: &mut Session,
     request: &mut RequestHeader,
     ctx: &mut Ctx,

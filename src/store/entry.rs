@@ -145,7 +145,7 @@ impl Body {
     /// The bytes from `at` to the end of their segment, but not beyond `end`; `None` where there are none.
     pub(super) fn piece(&self, at: u64, end: u64) -> Option<Bytes> {
         let segment = self.segments.get(self.segments.partition_point(|s| s.end() <= at))?;
-        (at < end).then(|| segment.piece(at, end))
+        (segment.start <= at && at < end).then(|| segment.piece(at, end))
     }
 }
 

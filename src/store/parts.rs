@@ -6,6 +6,8 @@
 //! nothing says that they belong together. Beyond `max_object` bytes or [`MAX_SEGMENTS`] the oldest segments go. When the
 //! segments are the whole body, the entry becomes a complete one in the ordinary slot.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -43,53 +45,57 @@ pub(super) struct Parts {
 
 /// What the store has for a request, held so that its eviction does not cut a transfer.
 #[derive(Clone, Debug)]
-pub struct Found(Arc<Stored>);
+pub struct Found {
+    entry: Arc<Stored>,
+    /// Purges of the resource's shard before it was found.
+    purges: u64,
+}
 
 impl Found {
     /// The stored head. That of parts is the head of the whole: 200, without `Content-Range` and `Content-Length`.
     pub fn head(&self) -> &ResponseHeader {
-        self.0.meta.header()
+        self.entry.meta.header()
     }
 
     /// A value that was stored with it.
     pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
-        self.0.meta.extension()
+        self.entry.meta.extension()
     }
 
     /// Whether its time is over, by its lifetime or because it was made stale since.
     pub fn is_past(&self, now: SystemTime) -> bool {
-        self.0.meta.is_past(now)
+        self.entry.meta.is_past(now)
     }
 
     /// Where its body ends; `None` for parts of a whole of unknown length.
     pub fn end_of_whole(&self) -> Option<u64> {
-        match &self.0.parts {
+        match &self.entry.parts {
             Some(parts) => parts.extent.end_of_whole(),
-            None => Some(self.0.body.len()),
+            None => Some(self.entry.body.len()),
         }
     }
 
     /// The length of the whole as it may be told to others.
     pub fn complete(&self) -> Option<u64> {
-        match &self.0.parts {
+        match &self.entry.parts {
             Some(parts) => parts.extent.complete,
-            None => Some(self.0.body.len()),
+            None => Some(self.entry.body.len()),
         }
     }
 
     /// Whether its fields disagree about its place: it is to be given out as it came, and not to be built upon.
     pub fn is_doubtful(&self) -> bool {
-        self.0.parts.as_ref().is_some_and(|parts| parts.extent.doubtful)
+        self.entry.parts.as_ref().is_some_and(|parts| parts.extent.doubtful)
     }
 
     /// How far its bytes are there without a gap from `at` on.
     pub fn reach(&self, at: u64) -> u64 {
-        parts::reach(self.0.body.spans(), at)
+        parts::reach(self.entry.body.spans(), at)
     }
 
     /// The bytes from `at` to the end of their segment, but not beyond `end`; `None` where there are none.
     pub fn piece(&self, at: u64, end: u64) -> Option<Bytes> {
-        if self.reach(at) == at { None } else { self.0.body.piece(at, end) }
+        self.entry.body.piece(at, end)
     }
 }
 
@@ -118,8 +124,9 @@ impl Store {
         primary: &HashBinary,
         selects: impl Fn(&HeaderMap) -> Option<HashBinary>,
     ) -> Option<Found> {
+        let purges = self.open.purges(primary);
         let first = self.get(primary)?;
-        self.variant(first, selects, |variance| variant_slot(primary, variance))
+        self.variant(first, purges, selects, |variance| variant_slot(primary, variance))
     }
 
     /// The same for parts.
@@ -128,22 +135,30 @@ impl Store {
         primary: &HashBinary,
         selects: impl Fn(&HeaderMap) -> Option<HashBinary>,
     ) -> Option<Found> {
+        let purges = self.open.purges(primary);
         let first = self.get(&slot(primary, None))?;
-        self.variant(first, selects, |variance| slot(primary, Some(variance)))
+        self.variant(first, purges, selects, |variance| slot(primary, Some(variance)))
     }
 
     fn variant(
         &self,
         first: Arc<Stored>,
+        purges: u64,
         selects: impl Fn(&HeaderMap) -> Option<HashBinary>,
         other: impl Fn(HashBinary) -> HashBinary,
     ) -> Option<Found> {
         let variance = selects(&first.meta.header().headers);
         if first.meta.variance() == variance {
-            return Some(Found(first));
+            return Some(Found { entry: first, purges });
         }
-        let found = self.get(&other(variance?))?;
-        (found.meta.variance() == variance).then_some(Found(found))
+        let entry = self.get(&other(variance?))?;
+        (entry.meta.variance() == variance).then_some(Found { entry, purges })
+    }
+
+    /// Whether what was found may still be built upon: it has not been purged since.
+    pub fn still_has(&self, found: &Found) -> bool {
+        let place = &found.entry.place;
+        self.get(&place.slot).is_some() && self.open.purges(&place.primary) == found.purges
     }
 
     /// Whether a complete response for the resource is coming in that others may still read along.
@@ -178,7 +193,7 @@ impl Store {
             segments: Vec::new(),
             loose: BytesMut::new(),
             length: 0,
-            state: State::Taking,
+            over: false,
         }
     }
 
@@ -231,7 +246,7 @@ impl Store {
             let Ok(()) = meta.set_fields(&merged) else { return };
         }
         all.add(&segments, serial.0);
-        all.keep_within(self.max_object(), serial.0);
+        all.keep_within(self.max_object());
         let (segments, births) = all.into_parts();
         let body = Body::new(segments);
         if extent.complete.is_some_and(|complete| parts::reach(body.spans(), 0) == complete)
@@ -285,18 +300,19 @@ impl Segments {
         self.0.extend(segments.iter().cloned().zip(births.iter().copied()));
     }
 
-    /// Adds what is not there yet.
-    fn add(&mut self, segments: &[Segment], birth: u64) {
-        for segment in segments {
-            for gap in parts::gaps(self.spans(), segment.span()) {
-                let whole = gap == segment.span();
+    /// Adds what is not there yet of `new`, which follow each other without gaps.
+    fn add(&mut self, new: &[Segment], birth: u64) {
+        let (Some(first), Some(last)) = (new.first(), new.last()) else { return };
+        for gap in parts::gaps(self.spans().collect::<Vec<_>>(), Span { start: first.start, end: last.end() }) {
+            let from = new.partition_point(|segment| segment.end() <= gap.start);
+            for segment in new[from..].iter().take_while(|segment| segment.start < gap.end) {
                 let bytes = segment.piece(gap.start, gap.end);
                 // A slice would keep all of the segment alive.
-                let bytes = if whole { bytes } else { Bytes::copy_from_slice(&bytes) };
-                let at = self.0.partition_point(|(known, _)| known.start < gap.start);
-                self.0.insert(at, (Segment { start: gap.start, bytes }, birth));
+                let bytes = if bytes.len() == segment.bytes.len() { bytes } else { Bytes::copy_from_slice(&bytes) };
+                self.0.push((Segment { start: segment.start.max(gap.start), bytes }, birth));
             }
         }
+        self.0.sort_by_key(|(segment, _)| segment.start);
         self.join();
     }
 
@@ -319,15 +335,23 @@ impl Segments {
     }
 
     /// Drops the oldest until no more than `bytes` are left; of one fetch, the last first, so that a beginning stays.
-    fn keep_within(&mut self, bytes: u64, newest: u64) {
-        let mut held: u64 = self.spans().map(Span::len).sum();
-        while held > bytes || self.0.len() > MAX_SEGMENTS {
-            let age = |(at, (_, birth)): (usize, &(Segment, u64))| (*birth, std::cmp::Reverse(at));
-            let Some((_, std::cmp::Reverse(at))) = self.0.iter().enumerate().map(age).min() else { return };
-            let (gone, birth) = self.0.remove(at);
-            debug_assert!(birth <= newest);
-            held -= gone.span().len();
+    fn keep_within(&mut self, bytes: u64) {
+        let (mut held, mut count) = (self.spans().map(Span::len).sum::<u64>(), self.0.len());
+        if held <= bytes && count <= MAX_SEGMENTS {
+            return;
         }
+        let mut ages: Vec<_> = self.0.iter().map(|(segment, birth)| (*birth, Reverse(segment.start), segment.span().len())).collect();
+        ages.sort_unstable();
+        let mut gone = HashSet::new();
+        for (_, Reverse(start), length) in ages {
+            if held <= bytes && count <= MAX_SEGMENTS {
+                break;
+            }
+            gone.insert(start);
+            held -= length;
+            count -= 1;
+        }
+        self.0.retain(|(segment, _)| !gone.contains(&segment.start));
     }
 
     fn into_parts(self) -> (Vec<Segment>, Vec<u64>) {
@@ -352,46 +376,37 @@ pub struct Partial {
     segments: Vec<Segment>,
     loose: BytesMut,
     length: u64,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Bytes are kept.
-    Taking,
-    /// There is enough of it.
-    Full,
     /// It is stored, or not going to be.
-    Over,
+    over: bool,
 }
 
 impl Partial {
     /// Whether all of it is going to be stored, if it comes.
     pub fn is_to_be_whole(&self) -> bool {
-        self.state != State::Over && self.extent.span.len() <= self.limit
+        !self.over && self.extent.span.len() <= self.limit
     }
 
-    /// Takes the next bytes. Those beyond what was announced or may be kept do not count. Whether it is over.
+    /// Takes the next bytes, but no more than were announced or may be kept: with the last of them it is stored, whatever
+    /// else comes. Whether it is over.
     pub fn write(&mut self, data: &Bytes) -> bool {
-        if self.state == State::Taking {
-            let space = self.limit.min(self.extent.span.len()) - self.length;
-            let taken = data.len().min(usize::try_from(space).unwrap_or(usize::MAX));
-            if !self.claim.grow(taken as u64) {
-                self.drop_all(NotStored::NoRoom);
-                return true;
-            }
-            self.loose.extend_from_slice(&data[..taken]);
-            self.length += taken as u64;
-            if self.loose.len() >= SEGMENT {
-                self.close_segment();
-            }
-            if self.length == self.extent.span.len() {
-                self.finish();
-            } else if self.length == self.limit {
-                self.state = State::Full;
-            }
+        if self.over {
+            return true;
         }
-        self.state == State::Over
+        let most = self.limit.min(self.extent.span.len());
+        let taken = data.len().min(usize::try_from(most - self.length).unwrap_or(usize::MAX));
+        if !self.claim.grow(taken as u64) {
+            self.drop_all(NotStored::NoRoom);
+            return true;
+        }
+        self.loose.extend_from_slice(&data[..taken]);
+        self.length += taken as u64;
+        if self.loose.len() >= SEGMENT {
+            self.close_segment();
+        }
+        if self.length == most {
+            self.finish();
+        }
+        self.over
     }
 
     fn close_segment(&mut self) {
@@ -406,7 +421,7 @@ impl Partial {
     }
 
     fn drop_all(&mut self, reason: NotStored) {
-        self.state = State::Over;
+        self.over = true;
         self.segments = Vec::new();
         self.loose = BytesMut::new();
         self.claim.shrink_to(0);
@@ -415,7 +430,7 @@ impl Partial {
 
     fn finish(&mut self) {
         self.close_segment();
-        self.state = State::Over;
+        self.over = true;
         let shard = self.store.open.lock(&self.primary);
         if self.store.open.purges(&self.primary) != self.purges {
             drop(shard);
@@ -438,7 +453,7 @@ impl Partial {
 impl Drop for Partial {
     /// What came of a part that broke off is a smaller part, unless its fields say nothing certain about its place.
     fn drop(&mut self) {
-        if self.state == State::Over {
+        if self.over {
             return;
         }
         if self.length == 0 || self.extent.doubtful {
