@@ -242,6 +242,24 @@ async fn a_completion_that_fails_gives_the_whole_new_body() {
 }
 
 #[tokio::test]
+async fn a_rest_without_a_validator_is_never_joined() {
+    let origin = Origin::start().await;
+    origin.on_call("/a", |seen| match seen.header("Range") {
+        Some("bytes=0-3") => part(0, 3, 10, "0123"),
+        Some(range) => {
+            assert_eq!((range, seen.header("If-Range")), ("bytes=4-", None));
+            part(4, 9, 10, "efghij")
+        }
+        None => Reply::fresh(60, "abcdefghij"),
+    });
+    let edge = Edge::over(&[&origin], "").await;
+    ask(&edge, "0-3").await.expect(206);
+    assert_eq!(edge.get("/a").await.expect(200).text(), "abcdefghij");
+    assert_eq!(ranges(&origin), ["bytes=0-3", "bytes=4-", "none"]);
+    assert_eq!(edge.get("/a").await.expect(200).verdict(), "HIT");
+}
+
+#[tokio::test]
 async fn a_completion_is_asked_for_whole_where_the_answer_is_of_no_use() {
     for answer in [416, 206] {
         let (origin, edge) = served(BODY, "\"v1\"").await;

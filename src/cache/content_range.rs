@@ -1,4 +1,6 @@
 //! Which bytes of a body a 206 carries. (RFC 9110 §14.4)
+//!
+//! What is read here decides where bytes are put, so nothing is guessed: a field that is not exactly what the RFC says is none.
 
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE};

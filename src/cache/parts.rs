@@ -184,7 +184,8 @@ mod tests {
         assert_eq!(wanted("bytes=5-9"), Some(Wanted::From { first: 5, last: Some(9) }));
         assert_eq!(wanted("Bytes=5-"), Some(Wanted::From { first: 5, last: None }));
         assert_eq!(wanted("bytes=-5"), Some(Wanted::Suffix(5)));
-        for value in ["bytes=1-2,4-5", "bytes=-0", "bytes=5-2", "bytes=", "bytes=-", "lines=1-2", "bytes=1-99999999999999999999"]
+        for value in
+            ["bytes=1-2,4-5", "bytes=-0", "bytes=5-2", "bytes=", "bytes=-", "lines=1-2", "bytes=1-99999999999999999999"]
         {
             assert_eq!(wanted(value), None, "{value}");
         }

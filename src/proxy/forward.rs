@@ -135,7 +135,9 @@ impl UpstreamSession {
     /// What comes in answer to a request for the rest of something: the rest, another answer, or nothing of use.
     async fn judge_rest(&mut self) -> Result<(), Failure> {
         let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_mut()) else { return Ok(()) };
-        let Some(head) = leg.http.response_header().filter(|head| !head.status.is_informational()) else { return Ok(()) };
+        let Some(head) = leg.http.response_header().filter(|head| !head.status.is_informational()) else {
+            return Ok(());
+        };
         let Some((resume, mut request)) = self.rest.take() else { return Ok(()) };
         match resume.judge(head) {
             Verdict::Join(splice) => {

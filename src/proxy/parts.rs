@@ -234,7 +234,12 @@ async fn send(
 ///
 /// # Errors
 /// If the backend has answered with other bytes than were asked for in place of the client's.
-pub(super) fn receive(store: &'static Store, session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn receive(
+    store: &'static Store,
+    session: &Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
     let Some(mut part) = ctx.part.take() else { return Ok(()) };
     let received = if session.cache.enabled() || response.status.is_informational() {
         Ok(()) // a 200, which pingora stores and cuts; others wait for it
@@ -267,7 +272,10 @@ impl Part {
         ctx: &mut Ctx,
     ) -> Result<()> {
         let extent = content_range::extent(&response.headers);
-        match extent.ok_or(NotStorable::Partial).and_then(|extent| take(store, self.primary, session, response, extent, ctx)) {
+        match extent
+            .ok_or(NotStorable::Partial)
+            .and_then(|extent| take(store, self.primary, session, response, extent, ctx))
+        {
             Ok((coming, ttl)) => (self.coming, self.stored) = (Some(coming), Some(ttl)),
             Err(reason) => ctx.cache.not_storable = Some(reason),
         }
@@ -377,7 +385,8 @@ impl Cut {
         if self.left == 0 && more && !piece.is_empty() {
             self.last = Some(piece.split_off(piece.len() - 1));
         }
-        if self.left == 0 && !more
+        if self.left == 0
+            && !more
             && let Some(last) = self.last.take()
         {
             piece = [piece, last].concat().into();

@@ -5,6 +5,10 @@
 //! (200). A 206 is joined only if its own validator is the stored one, and begins where the stored bytes end. Whatever else
 //! comes in answer to a range that the client did not ask for (416, a foreign 206) is asked for again without it, before
 //! anybody has seen a byte.
+//!
+//! A whole body is asked for that way even where the stored part has no strong validator. An origin that does not know ranges
+//! answers with all of it and nothing is lost; from one that does, the rest cannot be joined, and the second request is what
+//! it costs, once for as long as the part is stored: the whole takes its place.
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, IF_RANGE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
@@ -95,11 +99,16 @@ pub(super) fn plan(store: &'static Store, session: &Session, request: &mut Reque
     if found.complete().is_some_and(|complete| reached >= complete) {
         return None;
     }
-    let validator = validate::strong_validator(&found.head().headers, clock::wall()).cloned()?;
+    let validator = validate::strong_validator(&found.head().headers, clock::wall()).cloned();
+    if validator.is_none() && !whole {
+        return None;
+    }
     let otherwise = request.headers.get(RANGE).cloned();
     let rest = Wanted::From { first: reached, last }.field()?;
     request.insert_header(RANGE, rest).ok()?;
-    request.insert_header(IF_RANGE, validator).ok()?;
+    if let Some(validator) = validator {
+        request.insert_header(IF_RANGE, validator).ok()?;
+    }
     Some(Resume { store, found, whole, stored: Span { start: first, end: reached }, last, otherwise })
 }
 
@@ -107,7 +116,9 @@ impl Resume {
     /// Judges the final head that came.
     pub(super) fn judge(&self, head: &ResponseHeader) -> Verdict {
         match head.status {
-            StatusCode::PARTIAL_CONTENT => self.join(head).map_or(Verdict::AskAgain, |splice| Verdict::Join(Box::new(splice))),
+            StatusCode::PARTIAL_CONTENT => {
+                self.join(head).map_or(Verdict::AskAgain, |splice| Verdict::Join(Box::new(splice)))
+            }
             StatusCode::RANGE_NOT_SATISFIABLE => Verdict::AskAgain,
             _ => Verdict::PassOn,
         }

@@ -119,11 +119,7 @@ fn variant_slot(primary: &HashBinary, variance: HashBinary) -> HashBinary {
 impl Store {
     /// The complete entry that a request for the resource `primary` selects, if there is one, whatever its age.
     /// `selects` says which variant the request selects of a family with such a head.
-    pub fn peek(
-        &self,
-        primary: &HashBinary,
-        selects: impl Fn(&HeaderMap) -> Option<HashBinary>,
-    ) -> Option<Found> {
+    pub fn peek(&self, primary: &HashBinary, selects: impl Fn(&HeaderMap) -> Option<HashBinary>) -> Option<Found> {
         let purges = self.open.purges(primary);
         let first = self.get(primary)?;
         self.variant(first, purges, selects, |variance| variant_slot(primary, variance))
@@ -321,7 +317,9 @@ impl Segments {
         let mut joined: Vec<(Segment, u64)> = Vec::with_capacity(self.0.len());
         for (segment, birth) in self.0.drain(..) {
             match joined.last_mut() {
-                Some((last, of)) if last.end() == segment.start && last.bytes.len() + segment.bytes.len() <= SEGMENT => {
+                Some((last, of))
+                    if last.end() == segment.start && last.bytes.len() + segment.bytes.len() <= SEGMENT =>
+                {
                     let mut bytes = BytesMut::with_capacity(last.bytes.len() + segment.bytes.len());
                     bytes.extend_from_slice(&last.bytes);
                     bytes.extend_from_slice(&segment.bytes);
@@ -340,7 +338,8 @@ impl Segments {
         if held <= bytes && count <= MAX_SEGMENTS {
             return;
         }
-        let mut ages: Vec<_> = self.0.iter().map(|(segment, birth)| (*birth, Reverse(segment.start), segment.span().len())).collect();
+        let mut ages: Vec<_> =
+            self.0.iter().map(|(segment, birth)| (*birth, Reverse(segment.start), segment.span().len())).collect();
         ages.sort_unstable();
         let mut gone = HashSet::new();
         for (_, Reverse(start), length) in ages {
