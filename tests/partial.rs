@@ -1,4 +1,5 @@
 //! Parts of what is not stored whole: kept, put together where a strong validator allows, completed, cut into slices.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a broken test should stop at once")]
 
 mod support;
 
@@ -419,6 +420,33 @@ async fn those_who_ask_for_the_same_range_wait_for_one_fetch() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_part_that_is_not_for_all() {
+    let (origin, gates) = (Origin::start().await, [Gate::new(), Gate::new()]);
+    let held = gates.clone();
+    // The first is held before its head; then within its body, when the second has long been answered.
+    origin.on_nth("/a", move |n, _| {
+        let reply = Reply::new(206).header("Content-Range", "bytes 2-5/10").header("Cache-Control", "private");
+        match n {
+            1 => reply.declares(4).body("23").gate(&held[1]).body("45").held_by(&held[0]),
+            _ => reply.body("2345"),
+        }
+    });
+    let edge = Edge::over(&[&origin], "[route.cache]\ncollapse = { wait = \"20s\" }\n").await;
+    let mut clients = [edge.client().await, edge.client().await];
+    for client in &mut clients {
+        client.ask(&Request::get("/a").header("Range", "bytes=2-5")).await;
+    }
+    edge.metric_becomes("hedgerow_requests_in_flight", &[], 2.0).await;
+    gates[0].open();
+    origin.until("the second asks for itself", |origin| origin.count("/a") == 2).await;
+    gates[1].open();
+    for client in &mut clients {
+        assert_eq!(client.answer().await.expect(206).text(), "2345");
+    }
+    assert_eq!(edge.metric("hedgerow_requests_total", &[("cache", "miss")]).await, 2.0);
+}
+
+#[tokio::test]
 async fn only_if_cached_is_answered_from_what_is_there() {
     let (origin, edge) = served(BODY, "\"v1\"").await;
     ask(&edge, "0-3").await.expect(206);
@@ -554,6 +582,26 @@ mod slices {
         edge.metric_becomes("hedgerow_requests_in_flight", &[], 0.0).await;
         assert_eq!(origin.count("/a"), 1);
         assert_eq!(ask(&edge, "0-99").await.expect(206).verdict(), "HIT");
+    }
+
+    /// Pingora stops reading when the client has all that was promised, and the slice would be lost.
+    #[tokio::test]
+    async fn the_last_byte_is_given_when_the_slice_is_in() {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let (_origin, edge) = over(move |_| {
+            let reply = part(0, SLICE - 1, HUGE, "0123").header("ETag", "\"v1\"").declares(SLICE as u64);
+            reply.gate(&held).body("x".repeat(SLICE - 4))
+        })
+        .await;
+        let mut client = edge.client().await;
+        client.ask(&Request::get("/a").header("Range", "bytes=1-3")).await;
+        client.head().await;
+        client.exactly("12").await;
+        gate.arrived(1).await;
+        gate.open();
+        assert_eq!(client.rest().await, (b"3".to_vec(), true));
+        assert_eq!(ask(&edge, &format!("{}-{}", SLICE - 1, SLICE - 1)).await.expect(206).verdict(), "HIT");
     }
 
     #[tokio::test]

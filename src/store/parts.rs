@@ -3,7 +3,7 @@
 //! A resource's parts are one entry on the same shelf as the complete ones, in a slot of their own: weighed, evicted and
 //! purged with them. An entry holds the segments of one representation, in order and without overlaps, each with the
 //! number of the fetch that brought it. A fetch with the same strong validator adds to them; any other replaces them, since
-//! nothing says that they belong together. Beyond `max_object` bytes or [`MAX_SEGMENTS`] the oldest segments go. When the
+//! nothing says that they belong together. Beyond `max_object` bytes or [`SMALL_SEGMENTS`] the oldest segments go. When the
 //! segments are the whole body, the entry becomes a complete one in the ordinary slot.
 
 use std::cmp::Reverse;
@@ -31,8 +31,9 @@ use crate::cache::storable::SetCookie;
 use crate::cache::{parts, validate};
 use crate::clock;
 
-/// Segments kept of one body: many small ranges far apart cost more in records than in bytes.
-const MAX_SEGMENTS: usize = 4096;
+/// Segments kept of one body beside those that `max_object` bytes make: many small ranges far apart cost more in records
+/// than in bytes, and each fetch looks at all of them.
+const SMALL_SEGMENTS: u64 = 1024;
 
 /// What makes an entry one of parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -334,8 +335,9 @@ impl Segments {
 
     /// Drops the oldest until no more than `bytes` are left; of one fetch, the last first, so that a beginning stays.
     fn keep_within(&mut self, bytes: u64) {
-        let (mut held, mut count) = (self.spans().map(Span::len).sum::<u64>(), self.0.len());
-        if held <= bytes && count <= MAX_SEGMENTS {
+        let most = SMALL_SEGMENTS + bytes / SEGMENT as u64;
+        let (mut held, mut count) = (self.spans().map(Span::len).sum::<u64>(), self.0.len() as u64);
+        if held <= bytes && count <= most {
             return;
         }
         let mut ages: Vec<_> =
@@ -343,7 +345,7 @@ impl Segments {
         ages.sort_unstable();
         let mut gone = HashSet::new();
         for (_, Reverse(start), length) in ages {
-            if held <= bytes && count <= MAX_SEGMENTS {
+            if held <= bytes && count <= most {
                 break;
             }
             gone.insert(start);

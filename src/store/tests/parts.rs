@@ -107,6 +107,19 @@ fn the_oldest_bytes_go_beyond_the_largest_object() {
 }
 
 #[test]
+fn small_ranges_far_apart_are_bounded_in_number() {
+    let store = Store::new(Params { memory: 64 * MIB, max_object: MIB });
+    let (meta, body) = (tagged("\"a\""), pattern(4000));
+    for at in (0..3000).step_by(2) {
+        take(store, &meta, &body, at, at + 1);
+    }
+    let found = parts(store).unwrap();
+    let held = (0..4000).filter(|at| found.piece(*at, at + 1).is_some()).count();
+    assert_eq!(held, 1024 + 16);
+    assert_eq!((found.reach(0), found.reach(2998)), (0, 2999), "the oldest have gone");
+}
+
+#[test]
 fn more_than_the_largest_object_is_kept_up_to_that() {
     let store = Store::new(Params { memory: 64 * MIB, max_object: MIB });
     let mut partial = store.take_part(A, &tagged("\"a\""), extent(5, 10 << 30, 10 << 30), 16);
