@@ -302,6 +302,44 @@ async fn a_connection_goes_on_after_a_part_from_memory() {
 }
 
 #[tokio::test]
+async fn a_part_that_may_not_be_used_unasked_is_confirmed() {
+    let origin = Origin::start().await;
+    origin.on_call("/a", |seen| match seen.header("If-None-Match") {
+        Some("\"v1\"") => {
+            Reply::new(304).header("ETag", "\"v1\"").header("Cache-Control", "max-age=60").header("X-New", "1")
+        }
+        Some(tag) => panic!("nothing with {tag} was stored"),
+        None => file(seen, BODY, "\"v1\"").header("X-Old", "1"),
+    });
+    let edge = Edge::over(&[&origin], "").await;
+    ask(&edge, "0-5").await.expect(206);
+    let again = Request::get("/a").header("Range", "bytes=2-4").header("Cache-Control", "no-cache");
+    let confirmed = edge.fetch(&again).await.expect(206);
+    assert_eq!((confirmed.text().as_str(), confirmed.header("Content-Range")), ("234", Some("bytes 2-4/10")));
+    assert_eq!((confirmed.verdict(), confirmed.cache_status().param("fwd-status")), ("REVALIDATED", Some("304")));
+    let seen = &origin.seen("/a")[1];
+    assert_eq!((seen.header("Range"), seen.header("If-None-Match")), (Some("bytes=2-4"), Some("\"v1\"")));
+    let hit = ask(&edge, "0-5").await.expect(206);
+    assert_eq!((hit.text().as_str(), hit.verdict()), ("012345", "HIT"));
+    assert_eq!((hit.header("X-New"), hit.header("X-Old")), (Some("1"), Some("1")));
+}
+
+#[tokio::test]
+async fn a_304_about_another_body_confirms_no_part() {
+    let (origin, edge) = served(BODY, "\"v1\"").await;
+    ask(&edge, "0-5").await.expect(206);
+    origin.on_call("/a", |seen| match seen.header("If-None-Match") {
+        Some(_) => Reply::new(304).header("ETag", "\"v2\""),
+        None => file(seen, "abcdefghij", "\"v2\""),
+    });
+    let again = Request::get("/a").header("Range", "bytes=2-4").header("Cache-Control", "no-cache");
+    assert_eq!(edge.fetch(&again).await.expect(206).text(), "cde");
+    origin.on_call("/a", |seen| file(seen, "klmnopqrst", "\"v3\""));
+    assert_eq!(edge.fetch(&again).await.expect(206).text(), "mno");
+    assert_eq!(got(&edge, "2-4").await.0, "mno");
+}
+
+#[tokio::test]
 async fn conditions_are_answered_from_a_part() {
     let (origin, edge) = served(BODY, "\"v1\"").await;
     ask(&edge, "0-3").await.expect(206);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -87,8 +87,8 @@ pub struct Seen {
     pub took: Option<Duration>,
     /// When the whole of the request's body had been sent for the first time.
     pub uploaded: Option<Tick>,
-    /// Whether the answer is put together from what was stored and a 206.
-    pub spliced: bool,
+    /// The status that came, where the answer was put together from that and what was stored.
+    pub spliced: Option<StatusCode>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
     /// Why the 304 that came first was about another response than the stored one.

@@ -141,7 +141,7 @@ impl UpstreamSession {
         let Some((resume, mut request)) = self.rest.take() else { return Ok(()) };
         match resume.judge(head) {
             Verdict::Join(splice) => {
-                attempts.exchange().seen.lock().spliced = true;
+                attempts.exchange().seen.lock().spliced = Some(head.status);
                 self.splice = Some(splice);
             }
             Verdict::PassOn => {}

@@ -13,7 +13,8 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
-use super::{identity, resume};
+use super::identity;
+use super::resume::{self, Resume};
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -78,16 +79,17 @@ pub(super) fn prepare(
         if !route.pool.config().keepalive {
             request.insert_header(CONNECTION, "close")?;
         }
-        let condition = condition(session, request);
         let idempotent = request.method.is_idempotent();
         let started = ctx.started;
         if let Some(range) = ctx.part.as_ref().and_then(|part| part.ask().field()) {
             request.insert_header(RANGE, range)?;
         }
         let resume = resume::plan(store, session, request, ctx);
-        if resume.is_some() {
+        let asks_if_it_holds = resume.as_ref().and_then(Resume::condition).cloned();
+        if resume.is_some() && asks_if_it_holds.is_none() {
             ctx.cache.fwd = Some(Fwd::Partial);
         }
+        let condition = asks_if_it_holds.map_or_else(|| condition(session, request), Condition::Stored);
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || Exchange::new(route, idempotent, condition, started).resuming(resume);
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
@@ -196,9 +198,8 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         drop(lengths);
         let _same_name_fits = response.insert_header(CONTENT_LENGTH, length);
     }
-    let spliced = ctx.exchange.as_ref().is_some_and(|exchange| exchange.seen.lock().spliced);
-    let status = if spliced { StatusCode::PARTIAL_CONTENT } else { response.status };
-    ctx.cache.fwd_status = Some(status.as_u16());
+    let spliced = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().spliced);
+    ctx.cache.fwd_status = Some(spliced.unwrap_or(response.status).as_u16());
     if response.status == StatusCode::NOT_MODIFIED && session.cache.maybe_cache_meta().is_some() {
         ctx.cache.not_modified = Some(response.headers.clone());
     }
