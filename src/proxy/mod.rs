@@ -239,7 +239,7 @@ impl ProxyHttp for Proxy {
         if self.edge.is_draining() {
             session.set_keepalive(None);
         }
-        parts::receive(self.cache.store, session, response, ctx)?;
+        parts::receive(&self.cache, session, response, ctx)?;
         caching::answer_condition(session, ctx, response);
         if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
             // Its body ends with the connection, see `http10`.

@@ -30,7 +30,7 @@ use crate::cache::status::{Fwd, Outcome, Path, StaleUse};
 use crate::cache::storable::NotStorable;
 use crate::cache::validate;
 use crate::clock;
-use crate::store::{Found, Partial, Store, replace_fields};
+use crate::store::{Found, Partial, Refusal, Store, replace_fields};
 use crate::upstream::Failure;
 
 /// A request for one range.
@@ -234,17 +234,12 @@ async fn send(
 ///
 /// # Errors
 /// If the backend has answered with other bytes than were asked for in place of the client's.
-pub(super) fn receive(
-    store: &'static Store,
-    session: &Session,
-    response: &mut ResponseHeader,
-    ctx: &mut Ctx,
-) -> Result<()> {
+pub(super) fn receive(shared: &Shared, session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
     let Some(mut part) = ctx.part.take() else { return Ok(()) };
     let received = if session.cache.enabled() || response.status.is_informational() {
         Ok(()) // a 200, which pingora stores and cuts; others wait for it
     } else if response.status == StatusCode::PARTIAL_CONTENT {
-        part.receive(store, session, response, ctx)
+        part.receive(shared, session, response, ctx)
     } else {
         part.flight = None;
         Ok(())
@@ -266,16 +261,18 @@ impl Part {
 
     fn receive(
         &mut self,
-        store: &'static Store,
+        shared: &Shared,
         session: &Session,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
         let extent = content_range::extent(&response.headers);
-        match extent
+        let taken = extent
             .ok_or(NotStorable::Partial)
-            .and_then(|extent| take(store, self.primary, session, response, extent, ctx))
-        {
+            .and_then(|extent| take(shared.store, self.primary, session, response, extent, ctx));
+        let refused = taken.as_ref().map(|_| ()).map_err(|reason| Refusal { reason: *reason, at: clock::wall() });
+        shared.refusals.note(self.primary, refused);
+        match taken {
             Ok((coming, ttl)) => (self.coming, self.stored) = (Some(coming), Some(ttl)),
             Err(reason) => ctx.cache.not_storable = Some(reason),
         }
