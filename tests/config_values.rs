@@ -84,6 +84,7 @@ vary = { accept_encoding = "normalise", accept_language = ["en-GB", "de"], max_v
 set_cookie = "strip"
 deception_guard = "on"
 collapse = { wait = "6s" }
+slice = "2MiB"
 [route.cache.key]
 template = "{scheme}://{host}{path}?{query} {header:X-Tenant} {cookie:currency} {device}"
 query = { drop = ["utm_*", "gclid"], sort = true }

@@ -6,6 +6,7 @@
 //! [`freshness`] how long it holds, [`deception`] is it what its path says, [`storable::judge`] may it be stored, and [`status`] how all of it is told.
 
 mod codings;
+pub mod content_range;
 pub mod date;
 pub mod deception;
 pub mod device;
@@ -16,6 +17,7 @@ pub mod key;
 mod languages;
 mod list;
 pub mod lookup;
+pub mod parts;
 pub mod query;
 pub mod range;
 pub mod reuse;

@@ -104,6 +104,16 @@ pub fn if_range(request: &HeaderMap, stored: &HeaderMap, received: SystemTime) -
     if equal { RangeUse::Honour } else { RangeUse::Ignore }
 }
 
+/// The validator by which parts of this response may be put together, and others asked for (RFC 9110 §13.1.5, §15.3.7.3):
+/// a strong `ETag`, or without any `ETag` a `Last-Modified` that is strong (§8.8.2.2).
+pub fn strong_validator(headers: &HeaderMap, received: SystemTime) -> Option<&HeaderValue> {
+    match headers.get(ETAG) {
+        Some(tag) if tag.as_bytes().first() == Some(&b'"') => Some(tag),
+        Some(_) => None,
+        None => headers.get(LAST_MODIFIED).filter(|_| has_strong_date(headers, received)),
+    }
+}
+
 /// Whether `Last-Modified` is a strong validator: at least a second before `Date` (RFC 9110 §8.8.2.2).
 fn has_strong_date(headers: &HeaderMap, received: SystemTime) -> bool {
     let time = |name| headers.get(name).and_then(|value| date::parse(value, received));

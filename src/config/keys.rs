@@ -97,6 +97,7 @@ pub const KEYS: &[&str] = &[
     "route.cache.set_cookie",
     "route.cache.deception_guard",
     "route.cache.collapse.wait",
+    "route.cache.slice",
     "profile",
 ];
 

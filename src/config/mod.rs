@@ -298,6 +298,8 @@ pub struct RouteCache {
     pub vary: cache::vary::Params,
     /// How long a request waits for another's fetch of the same key before it fetches for itself.
     pub collapse_wait: Duration,
+    /// Size in bytes of the slices in which ranges are fetched and kept; `None` to fetch them as they are asked for.
+    pub slice: Option<u64>,
 }
 
 /// What becomes of the directives of requests (RFC 9111 §5.2.1), which are advice.

@@ -28,6 +28,7 @@ pub(super) struct Policy {
     set_cookie: Option<cache::storable::SetCookie>,
     deception_guard: Option<cache::storable::Guard>,
     collapse_wait: Option<Duration>,
+    slice: Option<Option<u64>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +43,9 @@ const MAX_LANGUAGES: usize = 64;
 
 /// Ten years: RFC 9111 §1.2.2 lets a cache treat more as infinity.
 const MAX_AGE: Duration = Duration::from_secs(3650 * 86_400);
+
+/// Smaller slices cost more in requests than they save in bytes; larger ones are what slices are there to avoid.
+const SLICE: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
 
 impl Policy {
     /// Reads the policy keys of a `[[route]]` or `[profile.NAME]`.
@@ -69,6 +73,7 @@ impl Policy {
                 value.word(&[("auto", Guard::WithoutConsent), ("on", Guard::Always), ("off", Guard::Off)])
             }),
             collapse_wait: present(cache.section("collapse"), collapse),
+            slice: cache.optional("slice").and_then(|value| slice(&value)),
         };
         cache.finish();
         policy
@@ -89,6 +94,7 @@ impl Policy {
             set_cookie: self.set_cookie.or(base.set_cookie),
             deception_guard: self.deception_guard.or(base.deception_guard),
             collapse_wait: self.collapse_wait.or(base.collapse_wait),
+            slice: self.slice.or(base.slice),
         }
     }
 
@@ -120,6 +126,7 @@ impl Policy {
             key: self.key.unwrap_or_default(),
             vary: self.vary.unwrap_or_default(),
             collapse_wait: self.collapse_wait.unwrap_or(defaults::COLLAPSE_WAIT),
+            slice: self.slice.flatten(),
         }
     }
 }
@@ -204,6 +211,14 @@ fn languages(value: &Value<'_>) -> Vec<String> {
         value.expected(format_args!("at most {MAX_LANGUAGES} language tags"));
     }
     all.iter().filter_map(tag).collect()
+}
+
+/// The size of slices, or `"off"`.
+fn slice(value: &Value<'_>) -> Option<Option<u64>> {
+    if value.as_text() == Some("off") {
+        return Some(None);
+    }
+    value.size(SLICE).map(Some)
 }
 
 fn collapse(mut section: Section<'_>) -> Duration {

@@ -194,6 +194,7 @@ fn cache(cache: &RouteCache) -> Value {
             Guard::Off => "off",
         },
         "collapse": { "wait": time(cache.collapse_wait) },
+        "slice": cache.slice.map_or_else(|| "off".to_owned(), show_size),
     });
     if let Some(heuristic) = &cache.freshness.heuristic {
         shown["heuristic"] = json!({ "fraction": show_ratio(heuristic.fraction), "max": time(heuristic.max) });

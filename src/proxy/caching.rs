@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, RANGE};
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::lock::CacheKeyLockImpl;
 use pingora::cache::predictor::CacheablePredictor;
@@ -17,6 +17,8 @@ use pingora::proxy::{RangeType, Session, range_header_filter};
 use pingora::{Error, ErrorType};
 
 use super::ctx::Ctx;
+use super::flights::Flights;
+use super::parts;
 use crate::cache::directives::RequestDirectives;
 use crate::cache::freshness::{self, Freshness};
 use crate::cache::reuse::{self, Reuse};
@@ -26,7 +28,7 @@ use crate::cache::{date, key, lookup, range, targeted, validate, vary};
 use crate::clock;
 use crate::config::ClientDirectives;
 use crate::snapshot::Route;
-use crate::store::{Refusal, Refusals, Store};
+use crate::store::{Refusal, Refusals, Store, replace_fields};
 
 /// Ranges in one request; more are answered with the whole (RFC 9110 §14.2: many small or overlapping ones are abuse).
 const MAX_RANGES: usize = 8;
@@ -39,13 +41,15 @@ pub(super) struct Shared {
     pub refusals: Arc<Refusals>,
     /// One fetch per key at a time.
     pub lock: &'static CacheKeyLockImpl,
+    /// One fetch per range at a time.
+    pub flights: Arc<Flights>,
     /// Keys whose last response could not be stored: nobody queues for them.
     pub predictor: &'static (dyn CacheablePredictor + Sync),
 }
 
 /// Switches the cache on for requests that may be answered from it.
 pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
-    let Some(route) = &ctx.route else { return };
+    let Some(route) = ctx.route.clone() else { return };
     let policy = &route.config.cache;
     let request = session.req_header();
     if !policy.enabled {
@@ -58,8 +62,11 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
         ctx.cache.detail = Some(bypass.as_str());
         return;
     }
-    ctx.cache.only_if_cached = wishes(session, route).only_if_cached;
+    ctx.cache.only_if_cached = wishes(session, &route).only_if_cached;
     ctx.cache.looked_up = true;
+    if parts::begin(shared, session, ctx) {
+        return;
+    }
     let mut overrides = CacheOptionOverrides::default();
     // Who has waited in vain still has half of the route's timeout for a fetch of its own.
     overrides.wait_timeout = Some(policy.collapse_wait.min(route.config.timeout / 2));
@@ -75,7 +82,7 @@ fn wishes(session: &Session, route: &Route) -> RequestDirectives {
 }
 
 /// The same, for a request that surely has a route by now.
-fn wishes_of(session: &Session, ctx: &Ctx) -> RequestDirectives {
+pub(super) fn wishes_of(session: &Session, ctx: &Ctx) -> RequestDirectives {
     ctx.route.as_ref().map_or_else(RequestDirectives::default, |route| wishes(session, route))
 }
 
@@ -167,6 +174,10 @@ pub(super) fn judge_response(
     let Some(route) = ctx.route.clone() else { return RespCacheable::Uncacheable(NoCacheReason::OriginNotCache) };
     let now = clock::wall();
     let asked = ctx.asked.unwrap_or(now);
+    if ctx.part.is_some() && response.status == StatusCode::PARTIAL_CONTENT {
+        // Taken in by `parts`.
+        return RespCacheable::Uncacheable(NoCacheReason::Custom(NotStorable::Partial.as_str()));
+    }
     let merged = merge_not_modified(session, &route, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
     let admitted = admit(shared.store, &route, session, ctx, head, asked, now);
@@ -189,7 +200,8 @@ pub(super) fn judge_response(
     }
 }
 
-fn admit(
+/// May this response be stored? How fresh it is, and its head as it is kept.
+pub(super) fn admit(
     store: &Store,
     route: &Arc<Route>,
     session: &Session,
@@ -255,23 +267,8 @@ fn merge_not_modified(session: &Session, route: &Route, ctx: &mut Ctx, now: Syst
     Some(merged)
 }
 
-/// Makes the header's fields those of `fields`, through pingora's own type, which keeps their spelling.
-fn replace_fields(header: &mut ResponseHeader, fields: &HeaderMap) {
-    let same = |name: &HeaderName| header.headers.get_all(name).iter().eq(fields.get_all(name).iter());
-    let added = fields.keys().filter(|name| !header.headers.contains_key(*name));
-    let changed: Vec<HeaderName> = header.headers.keys().chain(added).filter(|name| !same(name)).cloned().collect();
-    for name in &changed {
-        header.remove_header(name);
-    }
-    for name in changed {
-        for value in fields.get_all(&name) {
-            // Fails only for more fields than a map can hold, of which the response would have had to have as many.
-            let _ = header.append_header(name.clone(), value.clone());
-        }
-    }
-}
-
-fn meta(freshness: &Freshness, header: ResponseHeader) -> CacheMeta {
+/// What the cache keeps of a response beside its body.
+pub(super) fn meta(freshness: &Freshness, header: ResponseHeader) -> CacheMeta {
     let seconds = |d: Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX);
     let lifetime = &freshness.lifetime;
     let mut meta = CacheMeta::new(

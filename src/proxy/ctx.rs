@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::exchange::Exchange;
+use super::parts::Part;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
 use crate::clock;
@@ -41,6 +42,8 @@ pub struct Ctx {
     pub request_id: Option<HeaderValue>,
     /// Body bytes received from the client.
     pub received: u64,
+    /// The range it is for, if it is not answered from a complete response.
+    pub part: Option<Part>,
     /// What the cache had to say.
     pub cache: CacheNotes,
     /// When the request went upstream, as a date: `Age` counts from here.
@@ -108,6 +111,7 @@ impl Ctx {
             port: None,
             request_id: None,
             received: 0,
+            part: None,
             cache: CacheNotes::default(),
             asked: None,
             exchange: None,

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::resume::Resume;
 use crate::cache::validate::Mismatch;
 use crate::snapshot::Route;
 use crate::units::Tick;
@@ -24,6 +25,8 @@ pub struct Exchange {
     pub idempotent: bool,
     /// When a 304 is an answer.
     pub condition: Condition,
+    /// What is stored of the answer, if the request was made one for the rest.
+    pub resume: Option<Resume>,
     /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
     pub started: Tick,
     /// What has been seen so far.
@@ -37,8 +40,21 @@ pub struct Exchange {
 impl Exchange {
     /// Nothing sent yet.
     pub fn new(route: Arc<Route>, idempotent: bool, condition: Condition, started: Tick) -> Exchange {
-        let seen = Mutex::new(Seen::default());
-        Exchange { route, idempotent, condition, started, seen, refused: Notify::new(), passed_on: Notify::new() }
+        Exchange {
+            route,
+            idempotent,
+            condition,
+            resume: None,
+            started,
+            seen: Mutex::new(Seen::default()),
+            refused: Notify::new(),
+            passed_on: Notify::new(),
+        }
+    }
+
+    /// The request was made one for the rest of what is stored.
+    pub(super) fn resuming(self, resume: Option<Resume>) -> Exchange {
+        Exchange { resume, ..self }
     }
 
     /// The request's body has grown too large: the session gives up.
@@ -84,6 +100,8 @@ pub struct Seen {
     pub took: Option<Duration>,
     /// When the whole of the request's body had been sent for the first time.
     pub uploaded: Option<Tick>,
+    /// The status that came, where the answer was put together from that and what was stored.
+    pub spliced: Option<StatusCode>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
     /// Why the 304 that came first was about another response than the stored one.

@@ -23,6 +23,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::attempts::{Attempts, Leg};
 use super::exchange::{Condition, ExchangeRef};
+use super::resume::{Resume, Splice, Verdict};
 use super::upload::{self, NoBody, Upload};
 use crate::cache::validate::{self, Mismatch};
 use crate::clock;
@@ -86,6 +87,10 @@ pub struct UpstreamSession {
     request: Option<Box<RequestHeader>>,
     leg: Option<Leg>,
     upload: Option<Upload>,
+    /// The request for the rest of what is stored, until its answer is judged.
+    rest: Option<(Resume, Box<RequestHeader>)>,
+    /// What is stored and the rest, as one response.
+    splice: Option<Box<Splice>>,
     interim: u32,
     total: Option<Deadline>,
     keepalive: bool,
@@ -101,6 +106,8 @@ impl UpstreamSession {
             request: None,
             leg: None,
             upload: None,
+            rest: None,
+            splice: None,
             interim: 0,
             total: None,
             keepalive: true,
@@ -121,6 +128,36 @@ impl UpstreamSession {
     }
 
     async fn next_head(&mut self) -> Result<(), Failure> {
+        self.any_head().await?;
+        self.judge_rest().await
+    }
+
+    /// What comes in answer to a request for the rest of something: the rest, another answer, or nothing of use.
+    async fn judge_rest(&mut self) -> Result<(), Failure> {
+        let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_mut()) else { return Ok(()) };
+        let Some(head) = leg.http.response_header().filter(|head| !head.status.is_informational()) else {
+            return Ok(());
+        };
+        let Some((resume, mut request)) = self.rest.take() else { return Ok(()) };
+        match resume.judge(head) {
+            Verdict::Join(splice) => {
+                attempts.exchange().seen.lock().spliced = Some(head.status);
+                self.splice = Some(splice);
+            }
+            Verdict::PassOn => {}
+            Verdict::AskAgain => {
+                leg.http.shutdown().await;
+                self.leg = None;
+                // Its answer was none of ours to use; that is no reason against the backend.
+                attempts.exchange().seen.lock().tried.pop();
+                resume.undo(&mut request);
+                self.leg = Some(attempts.ask(&request).await?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn any_head(&mut self) -> Result<(), Failure> {
         let Some(attempts) = self.attempts.as_mut() else { return Err(Failure::NoBackend) };
         if let Some(mut request) = self.request.take() {
             let mut leg = attempts.ask(&request).await?;
@@ -131,6 +168,7 @@ impl UpstreamSession {
                 leg = attempts.ask_again(&mut request, mismatch).await?;
             }
             self.leg = Some(leg);
+            self.rest = attempts.exchange().resume.clone().map(|resume| (resume, request));
             return Ok(());
         }
         let Some(mut leg) = self.leg.take() else { return Err(Failure::NoBackend) };
@@ -153,6 +191,9 @@ impl UpstreamSession {
     }
 
     async fn next_body(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(stored) = self.splice.as_mut().and_then(|splice| splice.next()) {
+            return Ok(Some(stored));
+        }
         let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_ref()) else { return Ok(None) };
         if self.total.is_some_and(|total| total.left(clock::now()).is_none()) {
             attempts.fail(&mut leg.attempt, Failure::TotalTimeout);
@@ -252,6 +293,9 @@ impl Session for UpstreamSession {
     }
 
     async fn check_response_end_or_error(&mut self, _headers: bool) -> Result<bool> {
+        if self.splice.as_ref().is_some_and(|splice| splice.has_more()) {
+            return Ok(false);
+        }
         match self.leg.as_mut().map(|leg| &mut leg.http) {
             Some(HttpSession::H1(http)) => Ok(http.is_body_done()),
             Some(HttpSession::H2(http)) => http.check_response_end_or_error(),
@@ -267,7 +311,10 @@ impl Session for UpstreamSession {
     }
 
     fn response_header(&self) -> Option<&ResponseHeader> {
-        self.leg.as_ref()?.http.response_header()
+        match &self.splice {
+            Some(splice) => Some(&splice.head),
+            None => self.leg.as_ref()?.http.response_header(),
+        }
     }
 
     async fn shutdown(&mut self, _code: u32, _context: &str) {

@@ -6,13 +6,16 @@ mod attempts;
 mod caching;
 mod ctx;
 mod exchange;
+mod flights;
 mod forward;
 mod http10;
 mod identity;
 mod log;
 mod notes;
+mod parts;
 mod request;
 mod respond;
+mod resume;
 mod upload;
 mod upstream;
 
@@ -64,6 +67,7 @@ impl Proxy {
             store: edge.store(),
             refusals: edge.refusals().clone(),
             lock: Box::leak(CacheLock::new_boxed(COLLAPSE_AGE)),
+            flights: Arc::default(),
             predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, Some(|_| true)))),
         };
         Proxy { edge, cache, marker: forward::marker_peer() }
@@ -148,7 +152,14 @@ impl ProxyHttp for Proxy {
     }
 
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        if session.cache.bypassing() {
+        if ctx.part.is_some() {
+            if self.edge.is_draining() {
+                session.set_keepalive(None);
+            }
+            if parts::answer(&self.cache, session, ctx).await? {
+                return Ok(false);
+            }
+        } else if session.cache.bypassing() {
             // The predictor remembers that the last response for this key could not be stored.
             ctx.cache.fwd.get_or_insert(Fwd::UriMiss);
             ctx.cache.detail.get_or_insert("hit-for-miss");
@@ -172,7 +183,7 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        upstream::prepare(session, request, ctx)
+        upstream::prepare(self.cache.store, session, request, ctx)
     }
 
     async fn request_body_filter(
@@ -236,6 +247,7 @@ impl ProxyHttp for Proxy {
         if self.edge.is_draining() {
             session.set_keepalive(None);
         }
+        parts::receive(&self.cache, session, response, ctx)?;
         caching::answer_condition(session, ctx, response);
         if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
             // Its body ends with the connection, see `http10`.
@@ -253,9 +265,12 @@ impl ProxyHttp for Proxy {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
+        if let Some(part) = &mut ctx.part {
+            part.pass(body, end);
+        }
         if ctx.bodyless {
             *body = None;
         }

@@ -5,11 +5,15 @@ use pingora::proxy::Session;
 
 use super::caching;
 use super::ctx::Ctx;
+use super::parts;
 use crate::cache::status::{Fwd, Outcome, Path, StaleUse};
 use crate::clock;
 
 /// Reads the outcome out of pingora's phase and what the hooks have noted. `sent` is the status the client gets.
 pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
+    if let Some(outcome) = parts::outcome(session, ctx, sent) {
+        return outcome;
+    }
     let notes = &ctx.cache;
     let ttl = ttl(session);
     let waited = session.cache.lock_duration().is_some();

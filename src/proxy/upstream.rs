@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::Result;
@@ -14,9 +14,12 @@ use pingora::upstreams::peer::HttpPeer;
 use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::identity;
+use super::resume::{self, Resume};
+use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
 use crate::snapshot::Route;
+use crate::store::Store;
 use crate::upstream::Failure;
 
 /// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
@@ -47,7 +50,12 @@ const NEEDED: [HeaderName; 6] = [
 ];
 
 /// The request as the backend gets it.
-pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+pub(super) fn prepare(
+    store: &'static Store,
+    session: &mut Session,
+    request: &mut RequestHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
     let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
     let upgrade = session.is_upgrade_req();
     let authority = authority(session, request, ctx);
@@ -71,12 +79,20 @@ pub(super) fn prepare(session: &mut Session, request: &mut RequestHeader, ctx: &
         if !route.pool.config().keepalive {
             request.insert_header(CONNECTION, "close")?;
         }
-        let condition = condition(session, request);
         let idempotent = request.method.is_idempotent();
         let started = ctx.started;
+        if let Some(range) = ctx.part.as_ref().and_then(|part| part.ask().field()) {
+            request.insert_header(RANGE, range)?;
+        }
+        let resume = resume::plan(store, session, request, ctx);
+        let asks_if_it_holds = resume.as_ref().and_then(Resume::condition).cloned();
+        if resume.is_some() && asks_if_it_holds.is_none() {
+            ctx.cache.fwd = Some(Fwd::Partial);
+        }
+        let condition = asks_if_it_holds.map_or_else(|| condition(session, request), Condition::Stored);
         // A request with a body comes here again for each attempt that pingora repeats.
-        let exchange =
-            ctx.exchange.get_or_insert_with(|| Arc::new(Exchange::new(route, idempotent, condition, started)));
+        let made = || Exchange::new(route, idempotent, condition, started).resuming(resume);
+        let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));
     }
     Ok(())
@@ -182,7 +198,8 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         drop(lengths);
         let _same_name_fits = response.insert_header(CONTENT_LENGTH, length);
     }
-    ctx.cache.fwd_status = Some(response.status.as_u16());
+    let spliced = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().spliced);
+    ctx.cache.fwd_status = Some(spliced.unwrap_or(response.status).as_u16());
     if response.status == StatusCode::NOT_MODIFIED && session.cache.maybe_cache_meta().is_some() {
         ctx.cache.not_modified = Some(response.headers.clone());
     }

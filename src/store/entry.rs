@@ -1,4 +1,4 @@
-//! A complete response in memory, and what it weighs.
+//! A response in memory, complete or in parts, and what it weighs.
 //!
 //! The body is kept as it was put together while it came in: a row of segments, each an allocation of its own and
 //! each (but the last) of at least [`SEGMENT`] bytes. One contiguous buffer would be simpler to hand out, but to build
@@ -11,6 +11,8 @@ use bytes::Bytes;
 use pingora::cache::key::HashBinary;
 
 use super::meta::{Meta, Serial};
+use super::parts::Parts;
+use crate::cache::content_range::Span;
 
 /// Smaller pieces than this are copied together as they come: 64 KiB is what pingora reads at once at most, and
 /// makes the cost of a segment's own record less than a thousandth of what it holds.
@@ -59,13 +61,15 @@ impl Place {
     }
 }
 
-/// A complete response.
+/// A complete response, or parts of one (see `parts.rs`).
 #[derive(Debug)]
 pub(super) struct Stored {
     pub(super) place: Place,
     pub(super) serial: Serial,
     pub(super) meta: Meta,
     pub(super) body: Body,
+    /// What tells parts from a complete response; `None` for the latter.
+    pub(super) parts: Option<Parts>,
 }
 
 impl Stored {
@@ -76,7 +80,7 @@ impl Stored {
 
     /// The same body under another meta.
     pub(super) fn with_meta(&self, meta: Meta) -> Stored {
-        Stored { place: self.place, serial: self.serial, meta, body: self.body.clone() }
+        Stored { place: self.place, serial: self.serial, meta, body: self.body.clone(), parts: self.parts.clone() }
     }
 }
 
@@ -93,6 +97,11 @@ impl Segment {
         self.start + self.bytes.len() as u64
     }
 
+    /// Which bytes of the body it has.
+    pub(super) fn span(&self) -> Span {
+        Span { start: self.start, end: self.end() }
+    }
+
     /// Its bytes from `at` on, but not beyond `end`; both are positions in the body.
     pub(super) fn piece(&self, at: u64, end: u64) -> Bytes {
         let within = |position: u64| position.clamp(self.start, self.end()) - self.start;
@@ -101,14 +110,15 @@ impl Segment {
     }
 }
 
-/// A complete body.
+/// A complete body, or what there is of one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Body {
     segments: Arc<[Segment]>,
 }
 
 impl Body {
-    /// The body that `segments` make, which follow each other from 0 without gaps.
+    /// The body that `segments` make, which are in order and do not overlap. Those of a complete body follow each other
+    /// from 0 without gaps.
     pub(super) fn new(segments: Vec<Segment>) -> Body {
         Body { segments: segments.into() }
     }
@@ -118,6 +128,16 @@ impl Body {
         self.segments.last().map_or(0, Segment::end)
     }
 
+    /// What it is made of, in order.
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Where its bytes are, in order.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        self.segments.iter().map(Segment::span)
+    }
+
     fn weight(&self) -> u64 {
         self.segments.iter().map(|segment| allocated(segment.bytes.len() as u64) + SEGMENT_OVERHEAD).sum()
     }
@@ -125,7 +145,7 @@ impl Body {
     /// The bytes from `at` to the end of their segment, but not beyond `end`; `None` where there are none.
     pub(super) fn piece(&self, at: u64, end: u64) -> Option<Bytes> {
         let segment = self.segments.get(self.segments.partition_point(|s| s.end() <= at))?;
-        (at < end).then(|| segment.piece(at, end))
+        (segment.start <= at && at < end).then(|| segment.piece(at, end))
     }
 }
 

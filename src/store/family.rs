@@ -23,6 +23,8 @@ pub(super) struct Families {
 struct Member {
     slot: HashBinary,
     serial: Serial,
+    /// Whether the slot has parts, which are no variant of what is complete.
+    parts: bool,
 }
 
 impl Default for Families {
@@ -37,7 +39,7 @@ impl Families {
         if !entry.place.is_secondary() {
             return;
         }
-        let member = Member { slot: entry.place.slot, serial: entry.serial };
+        let member = Member { slot: entry.place.slot, serial: entry.serial, parts: entry.parts.is_some() };
         let mut shard = self.shard(&entry.place.primary).lock();
         let members = shard.entry(entry.place.primary).or_default();
         match members.iter_mut().find(|m| m.slot == member.slot) {
@@ -67,9 +69,14 @@ impl Families {
         shard.get(primary).map_or_else(Vec::new, |members| members.iter().map(|m| m.slot).collect())
     }
 
-    /// How many slots are noted for the resource.
+    /// How many slots with a complete entry are noted for the resource.
     pub(super) fn count(&self, primary: &HashBinary) -> usize {
-        self.shard(primary).lock().get(primary).map_or(0, Vec::len)
+        self.shard(primary).lock().get(primary).map_or(0, |members| members.iter().filter(|m| !m.parts).count())
+    }
+
+    /// How many slots with parts are noted for the resource.
+    pub(super) fn parts(&self, primary: &HashBinary) -> usize {
+        self.shard(primary).lock().get(primary).map_or(0, |members| members.iter().filter(|m| m.parts).count())
     }
 
     fn shard(&self, primary: &HashBinary) -> &Mutex<HashMap<HashBinary, Vec<Member>>> {

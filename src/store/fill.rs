@@ -158,6 +158,11 @@ impl Fill {
         cut
     }
 
+    /// Whether others may still read it from the beginning.
+    pub(super) fn is_open(&self) -> bool {
+        self.flow.lock().is_retaining()
+    }
+
     /// Body bytes so far.
     pub(super) fn length(&self) -> u64 {
         self.flow.lock().length()

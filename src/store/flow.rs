@@ -127,6 +127,11 @@ impl Flow {
         self.length
     }
 
+    /// Whether all of it is held.
+    pub(super) fn is_retaining(&self) -> bool {
+        self.phase == Phase::Retaining
+    }
+
     /// A seat at the first byte, if that can still be had.
     pub(super) fn sit(&mut self, who: Who) -> Option<u64> {
         let open = match (self.phase, who) {

@@ -5,7 +5,7 @@
 //! A stored head is therefore a copy, with the text of all its fields in one allocation.
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{HeaderNameVariant, ResponseHeader};
 
@@ -42,6 +42,22 @@ pub(super) fn compact(header: &ResponseHeader) -> Result<ResponseHeader> {
         start = end;
     }
     Ok(copy)
+}
+
+/// Makes the header's fields those of `fields`, through pingora's own type, which keeps their spelling.
+pub fn replace_fields(header: &mut ResponseHeader, fields: &HeaderMap) {
+    let same = |name: &HeaderName| header.headers.get_all(name).iter().eq(fields.get_all(name).iter());
+    let added = fields.keys().filter(|name| !header.headers.contains_key(*name));
+    let changed: Vec<HeaderName> = header.headers.keys().chain(added).filter(|name| !same(name)).cloned().collect();
+    for name in &changed {
+        header.remove_header(name);
+    }
+    for name in changed {
+        for value in fields.get_all(&name) {
+            // Fails only for more fields than a map can hold, of which the response would have had to have as many.
+            let _ = header.append_header(name.clone(), value.clone());
+        }
+    }
 }
 
 #[cfg(test)]

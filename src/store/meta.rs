@@ -12,13 +12,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, HeaderName, TRANSFER_ENCODING};
 use pingora::Result;
 use pingora::cache::CacheMeta;
 use pingora::cache::key::HashBinary;
 use pingora::http::ResponseHeader;
 
-use super::head::compact;
+use super::head::{compact, replace_fields};
 
 /// Which body a meta belongs to.
 ///
@@ -114,6 +115,49 @@ impl Meta {
     /// When the entry's lineage began: pingora's reference point between the variants of one resource.
     pub(super) fn provenance(&self) -> SystemTime {
         self.provenance
+    }
+
+    /// Which variant it is, if its resource varies.
+    pub(super) fn variance(&self) -> Option<HashBinary> {
+        self.variance
+    }
+
+    /// The head.
+    pub(super) fn header(&self) -> &ResponseHeader {
+        &self.header
+    }
+
+    /// A value of the extensions.
+    pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.extensions.get().cloned()
+    }
+
+    /// Whether it is no longer fresh at `now`.
+    pub(super) fn is_past(&self, now: SystemTime) -> bool {
+        self.fresh_until < now
+    }
+
+    /// Takes a field off the head.
+    pub(super) fn remove_field(&mut self, name: &HeaderName) {
+        self.header.remove_header(name);
+    }
+
+    /// Makes the head share no memory with the connection it came on.
+    ///
+    /// # Errors
+    /// If pingora refuses the fields, which its own cannot cause.
+    pub(super) fn compact(&mut self) -> Result<()> {
+        self.header = compact(&self.header)?;
+        Ok(())
+    }
+
+    /// Makes the fields of the head those of `fields`.
+    ///
+    /// # Errors
+    /// As for [`Meta::compact`].
+    pub(super) fn set_fields(&mut self, fields: &HeaderMap) -> Result<()> {
+        replace_fields(&mut self.header, fields);
+        self.compact()
     }
 
     /// What the head says about the body's length.

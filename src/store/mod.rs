@@ -1,4 +1,4 @@
-//! The memory behind the cache: complete responses, and those on their way in.
+//! The memory behind the cache: complete responses, parts of others, and those on their way in.
 //!
 //! pingora's own `MemCache` is a map without bound that ends an aborted fill like a complete one. This store keeps to
 //! three promises instead.
@@ -8,7 +8,8 @@
 //!   and what a fill that is not retained holds for its readers when there is no room left: about 2 MiB each, see
 //!   `flow.rs`.
 //! * *Everyone streams.* Whoever asks for a key that is being filled gets the bytes as they come.
-//! * *Fails loudly.* A fill that ends early or with the wrong length is an error to every reader, and is not stored.
+//! * *Fails loudly.* A fill that ends early or with the wrong length is an error to every reader, and is not stored but, if
+//!   the rest can be asked for, as a part.
 //!
 //! A response larger than `max_object` is streamed to those who have asked for it and not stored.
 
@@ -23,6 +24,7 @@ mod miss;
 mod moka;
 mod open;
 mod outcome;
+mod parts;
 mod refusals;
 mod resize;
 mod room;
@@ -44,10 +46,12 @@ use pingora::cache::key::HashBinary;
 use entry::{Place, Stored};
 use family::Families;
 use fill::Fill;
+pub use head::replace_fields;
 use meta::{Meta, Serial};
 use open::Open;
 use outcome::Broken;
 pub use outcome::NotStored;
+pub use parts::{Found, Partial};
 pub use refusals::{Refusal, Refusals};
 use room::{Claim, Room, Shares};
 use shelf::Shelf;
@@ -139,9 +143,13 @@ impl Store {
         shelves.current.get(slot)
     }
 
+    fn next_serial(&self) -> Serial {
+        Serial(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// A fill for `place`, listed for others to find.
     fn begin(&self, place: Place, meta: Meta) -> Arc<Fill> {
-        let serial = Serial(self.next.fetch_add(1, Ordering::Relaxed));
+        let serial = self.next_serial();
         let limit = self.max_object.load(Ordering::Relaxed);
         let fill = Arc::new(Fill::new(place, serial, meta, limit, Claim::new(Arc::clone(&self.room))));
         self.open.add(Arc::clone(&fill));
@@ -162,7 +170,7 @@ impl Store {
             Ok(body) => {
                 let mut meta = fill.meta.clone();
                 meta.settle(body.len())?;
-                self.put(Stored { place: fill.place, serial: fill.serial, meta, body });
+                self.put(Stored { place: fill.place, serial: fill.serial, meta, body, parts: None });
                 self.counts.stored.fetch_add(1, Ordering::Relaxed);
             }
             Err(reason) => self.counts.count_not_stored(reason),
@@ -174,22 +182,34 @@ impl Store {
         Ok(())
     }
 
-    /// The fill will not come to its end.
+    /// The fill will not come to its end. What has come is kept as a part if the rest can be asked for.
     fn abandon(&self, fill: &Fill) {
         let mut shard = self.open.lock(&fill.place.primary);
         self.open.remove(&mut shard, fill);
+        let reason = match fill.body() {
+            Ok(body) => {
+                self.salvage(fill, &body);
+                NotStored::Aborted
+            }
+            Err(reason) => reason,
+        };
         drop(shard);
-        self.counts.count_not_stored(fill.body().err().unwrap_or(NotStored::Aborted));
+        self.counts.count_not_stored(reason);
         self.counts.cut.fetch_add(fill.end(false), Ordering::Relaxed);
+        self.shelves.load().current.settle();
     }
 
     /// Stores `entry`. The resource's lock must be held.
     fn put(&self, entry: Stored) {
         if !entry.place.is_secondary() {
             // pingora no longer takes variants from before the lineage of the primary slot; without this they would
-            // count as variants until they are evicted.
+            // count as variants until they are evicted. Of parts, those of the same variant have become useless.
             for slot in self.families.slots(&entry.place.primary) {
-                if self.get(&slot).is_some_and(|sibling| sibling.meta.provenance() < entry.meta.provenance()) {
+                let is_out = |sibling: Arc<Stored>| {
+                    let is_meant = sibling.parts.is_none() || sibling.meta.variance() == entry.meta.variance();
+                    is_meant && sibling.meta.provenance() < entry.meta.provenance()
+                };
+                if self.get(&slot).is_some_and(is_out) {
                     self.take(&slot);
                 }
             }
@@ -223,6 +243,7 @@ impl Store {
     /// Removes what is stored at `place`, and sees to it that what is coming in is not stored.
     fn remove(&self, place: &Place) -> usize {
         let shard = self.open.lock(&place.primary);
+        self.open.note_purge(&place.primary);
         let fills = shard.get(&place.primary).map_or(&[][..], |fills| fills);
         let meant = fills.iter().filter(|fill| !place.is_secondary() || fill.place.slot == place.slot);
         let filling = meant.inspect(|fill| fill.pass(NotStored::Purged)).count();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{RwLock, RwLockWriteGuard};
 use pingora::cache::key::HashBinary;
@@ -22,6 +22,8 @@ pub(super) struct Open {
     shards: Vec<RwLock<Shard>>,
     /// Fills in all shards, so that a lookup takes no lock while there is none.
     count: AtomicUsize,
+    /// Purges since the start, by shard: who takes in something that is not listed here must see them.
+    purges: Vec<AtomicU64>,
 }
 
 /// The fills of the resources that share a lock.
@@ -29,7 +31,11 @@ pub(super) type Shard = HashMap<HashBinary, Vec<Arc<Fill>>>;
 
 impl Default for Open {
     fn default() -> Self {
-        Open { shards: (0..shard::COUNT).map(|_| RwLock::default()).collect(), count: AtomicUsize::new(0) }
+        Open {
+            shards: (0..shard::COUNT).map(|_| RwLock::default()).collect(),
+            count: AtomicUsize::new(0),
+            purges: (0..shard::COUNT).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 }
 
@@ -74,6 +80,25 @@ impl Open {
         }
         let shard = self.shards[shard::of(&place.primary)].read();
         shard.get(&place.primary)?.iter().rev().filter(|fill| fill.place.slot == place.slot).find_map(pick)
+    }
+
+    /// Whether one of the resource's fills is such.
+    pub(super) fn any(&self, primary: &HashBinary, such: impl Fn(&Fill) -> bool) -> bool {
+        if self.count() == 0 {
+            return false;
+        }
+        let shard = self.shards[shard::of(primary)].read();
+        shard.get(primary).is_some_and(|fills| fills.iter().any(|fill| such(fill)))
+    }
+
+    /// Purges so far of resources that share this one's lock.
+    pub(super) fn purges(&self, primary: &HashBinary) -> u64 {
+        self.purges[shard::of(primary)].load(Ordering::Acquire)
+    }
+
+    /// Counts one more. The resource's lock must be held.
+    pub(super) fn note_purge(&self, primary: &HashBinary) {
+        self.purges[shard::of(primary)].fetch_add(1, Ordering::Release);
     }
 
     /// The fill `serial` for `place`.

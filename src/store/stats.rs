@@ -9,7 +9,7 @@ use super::{NotStored, Store};
 /// What is in the store and what has happened to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Complete entries, each variant counted.
+    /// Entries: complete responses, and the parts of one body together; each variant counted.
     pub objects: u64,
     /// What they weigh, in bytes.
     pub bytes: u64,

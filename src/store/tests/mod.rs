@@ -3,6 +3,7 @@
 mod complete;
 mod filling;
 mod large;
+mod parts;
 mod proxied;
 mod variants;
 

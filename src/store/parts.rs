@@ -1,0 +1,466 @@
+//! Parts of bodies: what 206 responses and broken transfers have left, kept until it covers what is asked for.
+//!
+//! A resource's parts are one entry on the same shelf as the complete ones, in a slot of their own: weighed, evicted and
+//! purged with them. An entry holds the segments of one representation, in order and without overlaps, each with the
+//! number of the fetch that brought it. A fetch with the same strong validator adds to them; any other replaces them, since
+//! nothing says that they belong together. Beyond `max_object` bytes or [`SMALL_SEGMENTS`] the oldest segments go. When the
+//! segments are the whole body, the entry becomes a complete one in the ordinary slot.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use blake2::digest::consts::U16;
+use blake2::{Blake2b, Digest};
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use pingora::cache::CacheMeta;
+use pingora::cache::key::HashBinary;
+use pingora::http::ResponseHeader;
+
+use super::entry::{Body, Place, SEGMENT, Segment, Stored};
+use super::fill::Fill;
+use super::meta::{Declared, Meta, Serial};
+use super::room::Claim;
+use super::{NotStored, Store};
+use crate::cache::content_range::{Extent, Span};
+use crate::cache::storable::SetCookie;
+use crate::cache::{parts, validate};
+use crate::clock;
+
+/// Segments kept of one body beside those that `max_object` bytes make: many small ranges far apart cost more in records
+/// than in bytes, and each fetch looks at all of them.
+const SMALL_SEGMENTS: u64 = 1024;
+
+/// What makes an entry one of parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parts {
+    /// Length and place of the whole, as far as they are known; the span is that of the last fetch.
+    extent: Extent,
+    /// For each segment, which fetch brought it.
+    births: Arc<[u64]>,
+}
+
+/// What the store has for a request, held so that its eviction does not cut a transfer.
+#[derive(Clone, Debug)]
+pub struct Found {
+    entry: Arc<Stored>,
+    /// Purges of the resource's shard before it was found.
+    purges: u64,
+}
+
+impl Found {
+    /// The stored head. That of parts is the head of the whole: 200, without `Content-Range` and `Content-Length`.
+    pub fn head(&self) -> &ResponseHeader {
+        self.entry.meta.header()
+    }
+
+    /// A value that was stored with it.
+    pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.entry.meta.extension()
+    }
+
+    /// Whether its time is over, by its lifetime or because it was made stale since.
+    pub fn is_past(&self, now: SystemTime) -> bool {
+        self.entry.meta.is_past(now)
+    }
+
+    /// Where its body ends; `None` for parts of a whole of unknown length.
+    pub fn end_of_whole(&self) -> Option<u64> {
+        match &self.entry.parts {
+            Some(parts) => parts.extent.end_of_whole(),
+            None => Some(self.entry.body.len()),
+        }
+    }
+
+    /// The length of the whole as it may be told to others.
+    pub fn complete(&self) -> Option<u64> {
+        match &self.entry.parts {
+            Some(parts) => parts.extent.complete,
+            None => Some(self.entry.body.len()),
+        }
+    }
+
+    /// Whether its fields disagree about its place: it is to be given out as it came, and not to be built upon.
+    pub fn is_doubtful(&self) -> bool {
+        self.entry.parts.as_ref().is_some_and(|parts| parts.extent.doubtful)
+    }
+
+    /// How far its bytes are there without a gap from `at` on.
+    pub fn reach(&self, at: u64) -> u64 {
+        parts::reach(self.entry.body.spans(), at)
+    }
+
+    /// The bytes from `at` to the end of their segment, but not beyond `end`; `None` where there are none.
+    pub fn piece(&self, at: u64, end: u64) -> Option<Bytes> {
+        self.entry.body.piece(at, end)
+    }
+}
+
+/// The slot of a resource's parts, or of those of one more variant of it.
+fn slot(primary: &HashBinary, variance: Option<HashBinary>) -> HashBinary {
+    let mut hash = Blake2b::<U16>::new();
+    hash.update(primary);
+    hash.update(b"parts");
+    hash.update(variance.unwrap_or_default());
+    hash.finalize().into()
+}
+
+/// The slot of a further variant's complete entry, as pingora's keys make it.
+fn variant_slot(primary: &HashBinary, variance: HashBinary) -> HashBinary {
+    let mut hash = Blake2b::<U16>::new();
+    hash.update(primary);
+    hash.update(variance);
+    hash.finalize().into()
+}
+
+impl Store {
+    /// The complete entry that a request for the resource `primary` selects, if there is one, whatever its age.
+    /// `selects` says which variant the request selects of a family with such a head.
+    pub fn peek(&self, primary: &HashBinary, selects: impl Fn(&HeaderMap) -> Option<HashBinary>) -> Option<Found> {
+        let purges = self.open.purges(primary);
+        let first = self.get(primary)?;
+        self.variant(first, purges, selects, |variance| variant_slot(primary, variance))
+    }
+
+    /// The same for parts.
+    pub fn peek_parts(
+        &self,
+        primary: &HashBinary,
+        selects: impl Fn(&HeaderMap) -> Option<HashBinary>,
+    ) -> Option<Found> {
+        let purges = self.open.purges(primary);
+        let first = self.get(&slot(primary, None))?;
+        self.variant(first, purges, selects, |variance| slot(primary, Some(variance)))
+    }
+
+    fn variant(
+        &self,
+        first: Arc<Stored>,
+        purges: u64,
+        selects: impl Fn(&HeaderMap) -> Option<HashBinary>,
+        other: impl Fn(HashBinary) -> HashBinary,
+    ) -> Option<Found> {
+        let variance = selects(&first.meta.header().headers);
+        if first.meta.variance() == variance {
+            return Some(Found { entry: first, purges });
+        }
+        let entry = self.get(&other(variance?))?;
+        (entry.meta.variance() == variance).then_some(Found { entry, purges })
+    }
+
+    /// Whether what was found may still be built upon: it has not been purged since.
+    pub fn still_has(&self, found: &Found) -> bool {
+        let place = &found.entry.place;
+        self.get(&place.slot).is_some() && self.open.purges(&place.primary) == found.purges
+    }
+
+    /// Whether a complete response for the resource is coming in that others may still read along.
+    pub fn is_filling(&self, primary: &HashBinary) -> bool {
+        self.open.any(primary, Fill::is_open)
+    }
+
+    /// How many variants of a resource have parts stored.
+    pub fn part_variants(&self, primary: &HashBinary) -> usize {
+        self.families.parts(primary)
+    }
+
+    /// Takes in a part of the resource `primary`: `meta` with the head of the whole, and the variance if it varies. At most
+    /// `max_variants` variants are kept.
+    pub fn take_part(
+        &'static self,
+        primary: HashBinary,
+        meta: &CacheMeta,
+        extent: Extent,
+        max_variants: usize,
+    ) -> Partial {
+        Partial {
+            store: self,
+            primary,
+            meta: Meta::of(meta),
+            extent,
+            max_variants,
+            serial: self.next_serial(),
+            purges: self.open.purges(&primary),
+            limit: self.max_object(),
+            claim: Claim::new(Arc::clone(&self.room)),
+            segments: Vec::new(),
+            loose: BytesMut::new(),
+            length: 0,
+            over: false,
+        }
+    }
+
+    /// Keeps what has come of a fill that broke off, if the rest can be asked for by a strong validator.
+    pub(super) fn salvage(&self, fill: &Fill, body: &Body) {
+        let head = fill.meta.header();
+        let Declared::Length(complete) = fill.meta.declared() else { return };
+        let resumable = parts::is_resumable(&head.headers, fill.meta.provenance());
+        let span = Span { start: 0, end: body.len() };
+        if head.status != 200 || span.is_empty() || span.end >= complete || !resumable {
+            return;
+        }
+        let mut meta = fill.meta.clone();
+        meta.remove_field(&CONTENT_LENGTH);
+        let extent = Extent { span, complete: Some(complete), doubtful: false };
+        let fetched = Fetched { meta, extent, serial: fill.serial, segments: body.segments().to_vec() };
+        self.put_part(&fill.place.primary, fetched, usize::MAX);
+    }
+
+    /// Adds what was fetched to the parts of its resource. The resource's lock must be held.
+    fn put_part(&self, primary: &HashBinary, fetched: Fetched, max_variants: usize) {
+        let Fetched { mut meta, extent, serial, segments } = fetched;
+        let Ok(()) = meta.compact() else { return };
+        let now = clock::wall();
+        let variance = meta.variance();
+        let first = self.get(&slot(primary, None));
+        let at = match &first {
+            // Where variants are told apart, the first keeps the slot that all of them are found by.
+            Some(first) if variance.is_some() && first.meta.variance() != variance => slot(primary, variance),
+            _ => slot(primary, None),
+        };
+        let before = if at == slot(primary, None) { first } else { self.get(&at) };
+        let adds_to = |old: &&Arc<Stored>| {
+            old.parts.as_ref().is_some_and(|p| p.extent.complete == extent.complete && !p.extent.doubtful)
+                && !extent.doubtful
+                && old.meta.variance() == variance
+                && parts::is_same(&old.meta.header().headers, &meta.header().headers, now)
+        };
+        let old = before.as_ref().filter(adds_to);
+        let mut all = Segments::default();
+        if let (Some(old), Some(parts)) = (old, old.and_then(|old| old.parts.as_ref())) {
+            all.add_known(old.body.segments(), &parts.births);
+            let received = meta.provenance();
+            let merged = validate::merge_304(
+                &old.meta.header().headers,
+                &meta.header().headers,
+                SetCookie::Share, // what must not be stored was taken off both
+                received,
+            );
+            let Ok(()) = meta.set_fields(&merged) else { return };
+        }
+        all.add(&segments, serial.0);
+        all.keep_within(self.max_object());
+        let (segments, births) = all.into_parts();
+        let body = Body::new(segments);
+        if extent.complete.is_some_and(|complete| parts::reach(body.spans(), 0) == complete)
+            && self.promote(primary, &meta, &body, serial, max_variants)
+        {
+            self.take(&at);
+            return;
+        }
+        let place = Place { primary: *primary, slot: at };
+        let parts = Some(Parts { extent, births: births.into() });
+        self.put(Stored { place, serial, meta, body, parts });
+    }
+
+    /// Makes parts that are the whole a complete entry. Whether it was.
+    fn promote(&self, primary: &HashBinary, meta: &Meta, body: &Body, serial: Serial, max_variants: usize) -> bool {
+        let place = match (self.get(primary), meta.variance()) {
+            (Some(first), Some(variance)) if first.meta.variance() != Some(variance) => {
+                let slot = variant_slot(primary, variance);
+                if self.get(&slot).is_none() && self.variants(*primary) >= max_variants {
+                    return false;
+                }
+                Place { primary: *primary, slot }
+            }
+            _ => Place { primary: *primary, slot: *primary },
+        };
+        let mut meta = meta.clone().of_body(serial);
+        let Ok(()) = meta.settle(body.len()) else { return false };
+        self.put(Stored { place, serial, meta, body: body.clone(), parts: None });
+        true
+    }
+}
+
+/// What one fetch has brought.
+struct Fetched {
+    meta: Meta,
+    extent: Extent,
+    serial: Serial,
+    segments: Vec<Segment>,
+}
+
+/// Segments in order, without overlaps, and which fetch brought each.
+#[derive(Debug, Default)]
+struct Segments(Vec<(Segment, u64)>);
+
+impl Segments {
+    fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        self.0.iter().map(|(segment, _)| segment.span())
+    }
+
+    fn add_known(&mut self, segments: &[Segment], births: &[u64]) {
+        self.0.extend(segments.iter().cloned().zip(births.iter().copied()));
+    }
+
+    /// Adds what is not there yet of `new`, which follow each other without gaps.
+    fn add(&mut self, new: &[Segment], birth: u64) {
+        let (Some(first), Some(last)) = (new.first(), new.last()) else { return };
+        for gap in parts::gaps(self.spans().collect::<Vec<_>>(), Span { start: first.start, end: last.end() }) {
+            let from = new.partition_point(|segment| segment.end() <= gap.start);
+            for segment in new[from..].iter().take_while(|segment| segment.start < gap.end) {
+                let bytes = segment.piece(gap.start, gap.end);
+                // A slice would keep all of the segment alive.
+                let bytes = if bytes.len() == segment.bytes.len() { bytes } else { Bytes::copy_from_slice(&bytes) };
+                self.0.push((Segment { start: segment.start.max(gap.start), bytes }, birth));
+            }
+        }
+        self.0.sort_by_key(|(segment, _)| segment.start);
+        self.join();
+    }
+
+    /// Puts small neighbours together.
+    fn join(&mut self) {
+        let mut joined: Vec<(Segment, u64)> = Vec::with_capacity(self.0.len());
+        for (segment, birth) in self.0.drain(..) {
+            match joined.last_mut() {
+                Some((last, of))
+                    if last.end() == segment.start && last.bytes.len() + segment.bytes.len() <= SEGMENT =>
+                {
+                    let mut bytes = BytesMut::with_capacity(last.bytes.len() + segment.bytes.len());
+                    bytes.extend_from_slice(&last.bytes);
+                    bytes.extend_from_slice(&segment.bytes);
+                    last.bytes = bytes.freeze();
+                    *of = (*of).max(birth);
+                }
+                _ => joined.push((segment, birth)),
+            }
+        }
+        self.0 = joined;
+    }
+
+    /// Drops the oldest until no more than `bytes` are left; of one fetch, the last first, so that a beginning stays.
+    fn keep_within(&mut self, bytes: u64) {
+        let most = SMALL_SEGMENTS + bytes / SEGMENT as u64;
+        let (mut held, mut count) = (self.spans().map(Span::len).sum::<u64>(), self.0.len() as u64);
+        if held <= bytes && count <= most {
+            return;
+        }
+        let mut ages: Vec<_> =
+            self.0.iter().map(|(segment, birth)| (*birth, Reverse(segment.start), segment.span().len())).collect();
+        ages.sort_unstable();
+        let mut gone = HashSet::new();
+        for (_, Reverse(start), length) in ages {
+            if held <= bytes && count <= most {
+                break;
+            }
+            gone.insert(start);
+            held -= length;
+            count -= 1;
+        }
+        self.0.retain(|(segment, _)| !gone.contains(&segment.start));
+    }
+
+    fn into_parts(self) -> (Vec<Segment>, Vec<u64>) {
+        self.0.into_iter().unzip()
+    }
+}
+
+/// A part on its way in. What has come is stored when all of it has, or when this is dropped before.
+#[derive(Debug)]
+pub struct Partial {
+    store: &'static Store,
+    primary: HashBinary,
+    meta: Meta,
+    extent: Extent,
+    max_variants: usize,
+    serial: Serial,
+    /// Purges of the resource's shard when it began: after another nothing is stored.
+    purges: u64,
+    /// Bytes kept at most.
+    limit: u64,
+    claim: Claim,
+    segments: Vec<Segment>,
+    loose: BytesMut,
+    length: u64,
+    /// It is stored, or not going to be.
+    over: bool,
+}
+
+impl Partial {
+    /// Whether all of it is going to be stored, if it comes.
+    pub fn is_to_be_whole(&self) -> bool {
+        !self.over && self.extent.span.len() <= self.limit
+    }
+
+    /// Takes the next bytes, but no more than were announced or may be kept: with the last of them it is stored, whatever
+    /// else comes. Whether it is over.
+    pub fn write(&mut self, data: &Bytes) -> bool {
+        if self.over {
+            return true;
+        }
+        let most = self.limit.min(self.extent.span.len());
+        let taken = data.len().min(usize::try_from(most - self.length).unwrap_or(usize::MAX));
+        if !self.claim.grow(taken as u64) {
+            self.drop_all(NotStored::NoRoom);
+            return true;
+        }
+        self.loose.extend_from_slice(&data[..taken]);
+        self.length += taken as u64;
+        if self.loose.len() >= SEGMENT {
+            self.close_segment();
+        }
+        if self.length == most {
+            self.finish();
+        }
+        self.over
+    }
+
+    fn close_segment(&mut self) {
+        if self.loose.is_empty() {
+            return;
+        }
+        let start = self.extent.span.start + self.length - self.loose.len() as u64;
+        // Exactly as large as its content, which a buffer that grew is not.
+        let bytes = Bytes::copy_from_slice(&self.loose);
+        self.loose.clear();
+        self.segments.push(Segment { start, bytes });
+    }
+
+    fn drop_all(&mut self, reason: NotStored) {
+        self.over = true;
+        self.segments = Vec::new();
+        self.loose = BytesMut::new();
+        self.claim.shrink_to(0);
+        self.store.counts.count_not_stored(reason);
+    }
+
+    fn finish(&mut self) {
+        self.close_segment();
+        self.over = true;
+        let shard = self.store.open.lock(&self.primary);
+        if self.store.open.purges(&self.primary) != self.purges {
+            drop(shard);
+            return self.drop_all(NotStored::Purged);
+        }
+        let fetched = Fetched {
+            meta: self.meta.clone(),
+            extent: self.extent,
+            serial: self.serial,
+            segments: std::mem::take(&mut self.segments),
+        };
+        self.store.put_part(&self.primary, fetched, self.max_variants);
+        drop(shard);
+        self.claim.shrink_to(0);
+        self.store.counts.stored.fetch_add(1, Ordering::Relaxed);
+        self.store.shelves.load().current.settle();
+    }
+}
+
+impl Drop for Partial {
+    /// What came of a part that broke off is a smaller part, unless its fields say nothing certain about its place.
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        if self.length == 0 || self.extent.doubtful {
+            self.drop_all(NotStored::Aborted);
+        } else {
+            self.finish();
+        }
+    }
+}
