@@ -26,6 +26,7 @@ pub const KEYS: &[&str] = &[
     "cache.reveal.clients",
     "cache.reveal.header",
     "cache.reveal.secret",
+    "cache.tags",
     "log.level",
     "access_log.format",
     "access_log.output",
@@ -97,6 +98,9 @@ pub const KEYS: &[&str] = &[
     "route.cache.set_cookie",
     "route.cache.deception_guard",
     "route.cache.collapse.wait",
+    "route.cache.purge.allow",
+    "route.cache.purge.token",
+    "route.cache.purge.soft",
     "profile",
 ];
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{ClientDirectives, RouteCache, cache_key, defaults, reserved};
+use super::{ClientDirectives, Purge, RouteCache, cache_key, defaults, purge, reserved};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
 
@@ -28,6 +28,7 @@ pub(super) struct Policy {
     set_cookie: Option<cache::storable::SetCookie>,
     deception_guard: Option<cache::storable::Guard>,
     collapse_wait: Option<Duration>,
+    purge: Option<Purge>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +70,7 @@ impl Policy {
                 value.word(&[("auto", Guard::WithoutConsent), ("on", Guard::Always), ("off", Guard::Off)])
             }),
             collapse_wait: present(cache.section("collapse"), collapse),
+            purge: present(cache.section("purge"), purge::purge),
         };
         cache.finish();
         policy
@@ -89,6 +91,7 @@ impl Policy {
             set_cookie: self.set_cookie.or(base.set_cookie),
             deception_guard: self.deception_guard.or(base.deception_guard),
             collapse_wait: self.collapse_wait.or(base.collapse_wait),
+            purge: self.purge.or(base.purge),
         }
     }
 
@@ -120,6 +123,7 @@ impl Policy {
             key: self.key.unwrap_or_default(),
             vary: self.vary.unwrap_or_default(),
             collapse_wait: self.collapse_wait.unwrap_or(defaults::COLLAPSE_WAIT),
+            purge: self.purge,
         }
     }
 }

@@ -17,6 +17,7 @@ use pingora::proxy::{RangeType, Session, range_header_filter};
 use pingora::{Error, ErrorType};
 
 use super::ctx::Ctx;
+use super::invalidating;
 use crate::cache::directives::RequestDirectives;
 use crate::cache::freshness::{self, Freshness};
 use crate::cache::reuse::{self, Reuse};
@@ -175,7 +176,12 @@ pub(super) fn judge_response(
         shared.refusals.note(key.primary_bin(), refused);
     }
     match admitted {
-        Ok((freshness, header)) => RespCacheable::Cacheable(meta(&freshness, header)),
+        Ok((freshness, header)) => {
+            let label = invalidating::label(shared.store, session.req_header(), &header.headers, ctx);
+            let mut meta = meta(&freshness, header);
+            meta.extensions_mut().insert(label);
+            RespCacheable::Cacheable(meta)
+        }
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);
             RespCacheable::Uncacheable(match reason {

@@ -9,8 +9,10 @@ mod exchange;
 mod forward;
 mod http10;
 mod identity;
+mod invalidating;
 mod log;
 mod notes;
+mod purging;
 mod request;
 mod respond;
 mod upload;
@@ -99,9 +101,12 @@ impl ProxyHttp for Proxy {
                 uri: request.uri.clone(),
             });
         }
-        match request::enter(session, ctx) {
-            Ok(()) => Ok(false),
-            Err(refusal) => respond::refuse(session, ctx, &refusal).await.map(|()| true),
+        if let Err(refusal) = request::enter(session, ctx) {
+            return respond::refuse(session, ctx, &refusal).await.map(|()| true);
+        }
+        match purging::access(session, ctx) {
+            Some(access) => purging::answer(&self.edge, session, ctx, &access).await.map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -167,6 +172,8 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        // Before the request is on its way: a purge that comes while it is concerns its response.
+        ctx.newest_purge = self.cache.store.newest_purge();
         upstream::prepare(session, request, ctx)
     }
 
@@ -201,6 +208,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         upstream::receive(session, response, ctx);
+        invalidating::after_change(&self.edge, session.req_header(), ctx, response);
         Ok(())
     }
 

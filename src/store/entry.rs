@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pingora::cache::key::HashBinary;
 
+use super::label::Standing;
 use super::meta::{Meta, Serial};
 
 /// Smaller pieces than this are copied together as they come: 64 KiB is what pingora reads at once at most, and
@@ -66,17 +67,20 @@ pub(super) struct Stored {
     pub(super) serial: Serial,
     pub(super) meta: Meta,
     pub(super) body: Body,
+    /// How it stands to the purges.
+    pub(super) standing: Standing,
 }
 
 impl Stored {
     /// Bytes of memory it takes.
     pub(super) fn weight(&self) -> u64 {
-        OVERHEAD + self.meta.weight() + self.body.weight()
+        OVERHEAD + self.meta.weight() + self.body.weight() + self.standing.weight()
     }
 
-    /// The same body under another meta.
-    pub(super) fn with_meta(&self, meta: Meta) -> Stored {
-        Stored { place: self.place, serial: self.serial, meta, body: self.body.clone() }
+    /// The same body under a newer meta.
+    pub(super) fn with_meta(&self, mut meta: Meta) -> Stored {
+        let standing = self.standing.renewed(meta.take_label());
+        Stored { place: self.place, serial: self.serial, meta, body: self.body.clone(), standing }
     }
 }
 

@@ -11,6 +11,9 @@
 //! * *Fails loudly.* A fill that ends early or with the wrong length is an error to every reader, and is not stored.
 //!
 //! A response larger than `max_object` is streamed to those who have asked for it and not stored.
+//!
+//! A purge is noted (`rules.rs`) and applied to each response when it is next looked up, see `Store::get` and
+//! `purge.rs`.
 
 mod entry;
 mod family;
@@ -18,14 +21,17 @@ mod fill;
 mod flow;
 mod head;
 mod hit;
+mod label;
 mod meta;
 mod miss;
 mod moka;
 mod open;
 mod outcome;
+mod purge;
 mod refusals;
 mod resize;
 mod room;
+mod rules;
 mod shard;
 mod shelf;
 mod stats;
@@ -33,23 +39,27 @@ mod stats;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora::Result;
 use pingora::cache::key::HashBinary;
+use tokio::sync::Notify;
 
 use entry::{Place, Stored};
 use family::Families;
 use fill::Fill;
+pub use label::{Labelled, Named};
 use meta::{Meta, Serial};
 use open::Open;
 use outcome::Broken;
 pub use outcome::NotStored;
 pub use refusals::{Refusal, Refusals};
 use room::{Claim, Room, Shares};
+pub use rules::Full;
+use rules::{Rules, Verdict};
 use shelf::Shelf;
 use stats::Counts;
 pub use stats::Stats;
@@ -81,7 +91,12 @@ pub struct Store {
     max_object: AtomicU64,
     next: AtomicU64,
     counts: Counts,
-    /// Held while the size changes.
+    rules: Rules,
+    /// Told to the sweep: there are new purges.
+    unswept: Notify,
+    /// One of them may free much memory.
+    wide: AtomicBool,
+    /// Held while the size changes, and while a sweep goes through what is stored.
     resizing: Mutex<()>,
 }
 
@@ -105,6 +120,9 @@ impl Store {
             max_object: AtomicU64::new(shares.object),
             next: AtomicU64::new(1),
             counts,
+            rules: Rules::default(),
+            unswept: Notify::new(),
+            wide: AtomicBool::new(false),
             resizing: Mutex::new(()),
         }))
     }
@@ -129,8 +147,23 @@ impl Store {
         self.remove(&Place { primary, slot: primary })
     }
 
-    /// The entry in `slot`.
+    /// The entry in `slot`, unless it is purged: then it is removed. No resource's lock may be held.
     fn get(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
+        let entry = self.peek(slot)?;
+        if self.rules.judge(&entry.standing) == Verdict::Gone {
+            self.discard(&entry);
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// The same for who holds the resource's lock: what is purged stays for the sweep.
+    fn valid(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
+        self.peek(slot).filter(|entry| self.rules.judge(&entry.standing) != Verdict::Gone)
+    }
+
+    /// The entry in `slot`, purged or not.
+    fn peek(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
         let shelves = self.shelves.load();
         // In this order: a move inserts before it removes.
         if let Some(previous) = &shelves.previous {
@@ -143,7 +176,8 @@ impl Store {
     fn begin(&self, place: Place, meta: Meta) -> Arc<Fill> {
         let serial = Serial(self.next.fetch_add(1, Ordering::Relaxed));
         let limit = self.max_object.load(Ordering::Relaxed);
-        let fill = Arc::new(Fill::new(place, serial, meta, limit, Claim::new(Arc::clone(&self.room))));
+        let fill =
+            Arc::new(Fill::new(place, serial, meta, self.rules.newest(), limit, Claim::new(Arc::clone(&self.room))));
         self.open.add(Arc::clone(&fill));
         fill
     }
@@ -158,11 +192,13 @@ impl Store {
             return Err(Broken::LengthMismatch.error());
         }
         let mut shard = self.open.lock(&fill.place.primary);
+        self.may_retain(fill);
         match fill.body() {
             Ok(body) => {
                 let mut meta = fill.meta.clone();
                 meta.settle(body.len())?;
-                self.put(Stored { place: fill.place, serial: fill.serial, meta, body });
+                let standing = fill.standing.clone();
+                self.put(Stored { place: fill.place, serial: fill.serial, meta, body, standing });
                 self.counts.stored.fetch_add(1, Ordering::Relaxed);
             }
             Err(reason) => self.counts.count_not_stored(reason),
@@ -189,7 +225,7 @@ impl Store {
             // pingora no longer takes variants from before the lineage of the primary slot; without this they would
             // count as variants until they are evicted.
             for slot in self.families.slots(&entry.place.primary) {
-                if self.get(&slot).is_some_and(|sibling| sibling.meta.provenance() < entry.meta.provenance()) {
+                if self.peek(&slot).is_some_and(|sibling| sibling.meta.provenance() < entry.meta.provenance()) {
                     self.take(&slot);
                 }
             }
@@ -234,19 +270,14 @@ impl Store {
     /// Makes what is stored at `place` stale.
     fn outdate(&self, place: &Place, now: SystemTime) -> usize {
         let _lock = self.open.lock(&place.primary);
-        let entries = self.slots(place).into_iter().filter_map(|slot| self.get(&slot));
-        let expired = entries.map(|entry| {
-            let mut meta = entry.meta.clone();
-            meta.expire(now);
-            self.put(entry.with_meta(meta));
-        });
-        expired.count()
+        let entries = self.slots(place).into_iter().filter_map(|slot| self.valid(&slot));
+        entries.inspect(|entry| entry.standing.expire(now)).count()
     }
 
     /// Puts `meta` over the body it was looked up with, if that is still there.
     fn replace_meta(&self, place: &Place, mut meta: Meta) -> Result<bool> {
         let _lock = self.open.lock(&place.primary);
-        match self.get(&place.slot) {
+        match self.valid(&place.slot) {
             Some(entry) if meta.serial() == Some(entry.serial) => {
                 meta.settle(entry.body.len())?;
                 self.put(entry.with_meta(meta));

@@ -4,6 +4,7 @@ mod complete;
 mod filling;
 mod large;
 mod proxied;
+mod purging;
 mod variants;
 
 use std::time::{Duration, SystemTime};
