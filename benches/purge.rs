@@ -1,7 +1,12 @@
 //! What a purge costs, and a lookup after it, over stores of different sizes: neither may depend on the size.
 //!
 //! Printed as medians in nanoseconds. The sweep, which does depend on it, runs in the background.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench stops when something is wrong, and prints")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench stops when something is wrong, and prints"
+)]
 
 use std::time::{Duration, Instant, SystemTime};
 

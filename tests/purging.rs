@@ -158,7 +158,7 @@ const TAG_FIELDS: [&str; 4] = ["Surrogate-Key", "Cache-Tag", "xkey", "Cache-Grou
 
 #[tokio::test]
 async fn clients_do_not_see_tag_fields() {
-    let (_origin, edge) = house("").await;
+    let (_origin, edge) = house("[cache.reveal]\nclients = []\n").await;
     for verdict in ["MISS", "HIT"] {
         let answer = edge.get("/a").await.expect(200);
         assert_eq!(answer.verdict(), verdict);
@@ -205,7 +205,7 @@ async fn a_url_is_purged_whatever_else_its_key_holds() {
 
 #[tokio::test]
 async fn the_tag_fields_are_configured() {
-    let (_origin, edge) = house("[cache]\ntags = [\"XKey\"]\n").await;
+    let (_origin, edge) = house("[cache]\ntags = [\"XKey\"]\nreveal = {}\n").await;
     let answer = edge.get("/a").await.expect(200);
     assert!(answer.header("xkey").is_none() && answer.header("Surrogate-Key") == Some("page a"), "{answer}");
     assert_eq!(left(&edge, &["/a", "/b"], &json!({ "tag": "page" })).await, ["/a", "/b"]);
