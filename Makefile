@@ -37,8 +37,8 @@ lint: deps ## Check the format and run clippy; a warning is an error
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: deps ## Measure the pure half, and balancing over loopback (a few minutes)
-	cargo bench --locked --bench policy --bench balance
+bench: deps ## Measure the pure half, purges, and balancing over loopback (a few minutes)
+	cargo bench --locked --bench policy --bench purge --bench balance
 
 bench-peers: build ## Measure CPU per request beside nginx (needs nginx and wrk)
 	@benches/compare.sh $(BINARY)

@@ -1,25 +1,23 @@
 //! The command line.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+mod purge;
+
+use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Loaded, Problem, Severity};
 use crate::units::Weight;
-use crate::{demo, reload, server};
+use crate::{ask, demo, reload, server};
 
 /// sysexits' EX_CONFIG.
 const EXIT_CONFIG: u8 = 78;
 /// sysexits' EX_UNAVAILABLE.
 const EXIT_UNAVAILABLE: u8 = 69;
-
-/// How long a health check waits for each step.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A caching reverse proxy that keeps the tail short.
 ///
@@ -51,6 +49,8 @@ enum Command {
     Demo,
     /// Print the default configuration, every key commented
     PrintConfig,
+    /// Purge what a running edge has stored: exit 0 or 1
+    Purge(purge::Purge),
     /// Ask a running edge's admin address whether it is alive: exit 0 or 1
     #[command(name = "healthcheck")]
     HealthCheck {
@@ -67,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::Demo => demo(),
         Command::PrintConfig => print(config::DEFAULT),
+        Command::Purge(purge) => purge.run(),
         Command::HealthCheck { admin } => health_check(admin),
     }
 }
@@ -153,24 +154,14 @@ fn unavailable(why: &str) -> ExitCode {
 
 /// One request to a running edge, for containers whose image has no HTTP client.
 fn health_check(admin: SocketAddr) -> ExitCode {
-    match ask_health(admin) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match ask::ask(admin, "GET", "/healthz", None) {
+        Ok(answer) if answer.is_success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(e) => {
             say(&format!("hedgerow: {admin}: {e}\n"));
             ExitCode::FAILURE
         }
     }
-}
-
-fn ask_health(admin: SocketAddr) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect_timeout(&admin, HEALTH_TIMEOUT)?;
-    stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
-    stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
-    write!(stream, "GET /healthz HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
-    let mut line = [0; 12];
-    stream.read_exact(&mut line)?;
-    Ok(&line == b"HTTP/1.1 200")
 }
 
 /// Pingora tells of every failed request in its own words; ours are enough.

@@ -12,13 +12,14 @@
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
 //! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
 //! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase
-//! * [`telemetry`] metrics, access log; [`admin`] the operator's listener; [`server`] starts and drains it all
+//! * [`telemetry`] metrics, access log; [`admin`] the operator's listener, [`ask`] asks it; [`server`] starts and drains it all
 //!
 //! # The import rule
 //!
 //! Imports go downwards only, as listed in ARCHITECTURE.md; `tests/layering.rs` enforces it.
 
 pub mod admin;
+pub mod ask;
 pub mod balance;
 pub mod cache;
 pub mod cli;

@@ -108,6 +108,7 @@ impl Running {
         }
         tasks.spawn(health_check::run(edge.clone()));
         tasks.spawn(publish_quantiles(edge.clone()));
+        tasks.spawn(sweep_purged(edge.clone()));
         Ok(Running { edge, reloader, addresses, admin, stop_proxy, stop_admin, tasks: Mutex::new(tasks) })
     }
 
@@ -276,6 +277,19 @@ async fn resolve_first(edge: &Edge) {
     let known = futures::future::join_all(snapshot.pools().iter().map(|pool| pool.populated()));
     if tokio::time::timeout(RESOLVE_WAIT, known).await.is_err() {
         log::warn!("some names have not resolved yet; their pools answer 503 until they do");
+    }
+}
+
+/// Frees what is purged. Never on a thread that serves, and never for more than a tenth of the time.
+async fn sweep_purged(edge: Arc<Edge>) {
+    let store = edge.store();
+    loop {
+        store.sweep_due().await;
+        let began = clock::now();
+        if let Err(e) = tokio::task::spawn_blocking(move || store.sweep(clock::wall())).await {
+            log::error!("a sweep of the cache failed: {e}");
+        }
+        tokio::time::sleep(9 * clock::now().since(began)).await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! A request takes the current snapshot once and keeps it, so that a reload in its midst cannot change its rules.
 //! What must outlive reloads (a backend's signals, counters) is shared between snapshots.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderValue, Version};
@@ -107,6 +108,19 @@ impl Snapshot {
     /// The most specific route for a normalised host and path.
     pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
         self.table.find(host, path).and_then(|i| self.routes.get(i))
+    }
+
+    /// A query as the route of this host and path keys it and forwards it.
+    pub fn keyed_query<'q>(&self, host: &str, path: &str, query: Option<&'q str>) -> Option<Cow<'q, str>> {
+        match self.route(host, path) {
+            Some(route) => route.config.cache.key.query.apply(query),
+            None => query.map(Cow::Borrowed),
+        }
+    }
+
+    /// The host that the route of this host and path keys in its place, if it does.
+    pub fn keyed_host(&self, host: &str, path: &str) -> Option<&str> {
+        self.route(host, path)?.config.cache.key.host.as_deref()
     }
 
     /// Our member of `Via` for a message received in this version.

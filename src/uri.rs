@@ -37,6 +37,24 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        }
+    }
+
+    /// The port where none is written.
+    pub const fn port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        }
+    }
+}
+
 /// Why a request target is refused; the answer is 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BadTarget {

@@ -166,6 +166,36 @@ fn addresses_are_corrected_where_the_meaning_is_plain() {
 }
 
 #[test]
+fn who_may_purge_is_told_and_no_secret_is() {
+    for (purge, part) in [
+        ("{}", "lets anybody purge"),
+        ("{ soft = true }", "hint: write `allow"),
+        ("{ allow = [] }", "nobody may purge"),
+        ("{ allow = [\"shop.example\"] }", "expected a network"),
+        ("{ token = \"env:NO_SUCH_VARIABLE_HERE\" }", "the environment variable NO_SUCH_VARIABLE_HERE is not set"),
+        ("{ token = \"hunter2\" }", "8 to 256 visible ASCII characters"),
+        ("{ token = \"hunter2 and more\" }", "8 to 256 visible ASCII characters"),
+        ("{ tokens = \"hunter2\", allow = [\"::1\"] }", "did you mean `token`?"),
+    ] {
+        let report = report(&with(&format!("[[route]]\n[route.cache]\npurge = {purge}\n")));
+        assert!(report.contains(part) && !report.contains("hunter2"), "{purge}: {report}");
+    }
+}
+
+#[test]
+fn fields_that_clients_need_are_no_tags() {
+    for (tags, part) in [
+        ("[\"Vary\"]", "clients need `vary`"),
+        ("[\"a b\"]", "expected the name of a response field"),
+        ("[\"xkey\", \"XKEY\"]", "there twice"),
+        ("\"xkey\"", "expected a list"),
+    ] {
+        let report = report(&with(&format!("[cache]\ntags = {tags}\n")));
+        assert!(report.contains(part), "{tags}: {report}");
+    }
+}
+
+#[test]
 fn keys_of_the_contract_without_effect_are_checked_and_told() {
     let text = with(
         "[pool.tail]\nhedge = { quantile = 0.99, budget = \"5%\", min_delay = \"2ms\", max_delay = \"1s\" }\n\

@@ -44,6 +44,7 @@ max_object = "1MiB"
 targets = ["Edge-Cache-Control"]
 # Cargo sets this variable for tests.
 reveal = { clients = ["10.1.0.0/16"], header = "X-Debug", secret = "env:CARGO_PKG_NAME" }
+tags = ["X-Tags", "Cache-Tag"]
 [log]
 level = "debug"
 [access_log]
@@ -85,6 +86,7 @@ set_cookie = "strip"
 deception_guard = "on"
 collapse = { wait = "6s" }
 slice = "2MiB"
+purge = { allow = ["10.1.0.0/16", "::1"], token = "env:CARGO_PKG_NAME", soft = true }
 [route.cache.key]
 template = "{scheme}://{host}{path}?{query} {header:X-Tenant} {cookie:currency} {device}"
 query = { drop = ["utm_*", "gclid"], sort = true }
@@ -106,7 +108,7 @@ timeout = "9s"
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:39:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:40:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");

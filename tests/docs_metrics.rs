@@ -185,7 +185,16 @@ fn scrape() -> Scrape {
         latencies: Latencies::default(),
         ..healthy.clone()
     };
-    let cache = CacheSample { objects: 2, bytes: 4096, capacity: 1 << 30, stores: 7, evictions: 5 };
+    let cache = CacheSample {
+        objects: 2,
+        bytes: 4096,
+        capacity: 1 << 30,
+        stores: 7,
+        evictions: 5,
+        purged: 3,
+        tags_cut: 1,
+        purges: 2,
+    };
     Scrape { backends: vec![healthy, silent], cache }
 }
 

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 /// Each module at the crate's root, and what it may import. Who is not listed may import nothing.
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["server", "demo", "reload", "config", "clock", "units"]),
+    ("cli", &["server", "demo", "reload", "ask", "config", "clock", "units"]),
+    ("ask", &[]),
     ("demo", &["server", "config", "clock", "units"]),
     (
         "server",
@@ -60,7 +61,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// As `MIDDLE`, and `reload`: the admin listener is one of the two ways to ask for one.
-const ADMIN: &[&str] = &["edge", "reload", "snapshot", "upstream", "telemetry", "config", "clock", "tail", "units"];
+const ADMIN: &[&str] =
+    &["edge", "reload", "store", "snapshot", "upstream", "telemetry", "config", "clock", "cache", "tail", "units"];
 
 const MIDDLE: &[&str] = &[
     "edge",

@@ -1,7 +1,8 @@
-//! The operator's listener: health, configuration, pools, metrics, reload. On loopback unless configured otherwise,
-//! since whoever reaches it may reload.
+//! The operator's listener: health, configuration, pools, metrics, reload, purge. On loopback unless configured
+//! otherwise, since whoever reaches it may reload and purge.
 
 mod pools;
+mod purge;
 
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ impl Admin {
         let read = method == Method::GET || method == Method::HEAD;
         match path {
             "/reload" if method == Method::POST => self.reload(),
-            "/reload" => Answer::not_allowed("POST"),
+            "/reload" | "/purge" => Answer::not_allowed("POST"),
             "/healthz" | "/readyz" | "/config" | "/pools" | "/metrics" | "/" if !read => {
                 Answer::not_allowed("GET, HEAD")
             }
@@ -72,6 +73,9 @@ impl Admin {
                 capacity: self.edge.peek().config().cache.memory,
                 stores: stats.stored,
                 evictions: stats.evicted,
+                purged: stats.purged,
+                tags_cut: stats.tags_cut,
+                purges: stats.rules as u64,
             },
         })
     }
@@ -105,6 +109,7 @@ GET  /config    the running configuration
 GET  /pools     every backend: state, in flight, latency
 GET  /metrics   for Prometheus
 POST /reload    read the configuration anew
+POST /purge     purge by URL, tag, host, prefix or glob, or everything
 ";
 
 struct Answer {
@@ -128,11 +133,34 @@ impl Answer {
     }
 }
 
+/// The body of a request; `None` if it is too large. What a client breaks off is what came of it.
+async fn body(session: &mut ServerSession) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Ok(Some(bytes)) = session.read_request_body().await {
+        body.extend_from_slice(&bytes);
+        if body.len() > purge::MOST {
+            return None;
+        }
+    }
+    Some(body)
+}
+
 #[async_trait]
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let answer = self.answer(&request.method, request.uri.path());
+        let answer = if request.method == Method::POST && request.uri.path() == "/purge" {
+            match body(session).await {
+                Some(body) => purge::answer(&self.edge, &body),
+                None => {
+                    // The rest of the body stands before the next request.
+                    session.set_keepalive(None);
+                    purge::too_large(&self.edge)
+                }
+            }
+        } else {
+            self.answer(&request.method, request.uri.path())
+        };
         let mut response = Response::builder()
             .status(answer.status)
             .header(CONTENT_TYPE, answer.kind)

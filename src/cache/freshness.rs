@@ -249,6 +249,11 @@ impl Freshness {
         self.lifetime.ttl.checked_sub(self.age(now)).filter(|left| !left.is_zero())
     }
 
+    /// Ends its freshness at `now`, if it lasts as long: the windows for serving it stale then run from `now`.
+    pub fn expire(&mut self, now: SystemTime) {
+        self.lifetime.ttl = self.lifetime.ttl.min(self.age(now));
+    }
+
     /// How long it has been stale; zero if it is fresh.
     pub fn stale_for(&self, now: SystemTime) -> Duration {
         self.age(now).saturating_sub(self.lifetime.ttl)
@@ -308,6 +313,25 @@ mod tests {
 
     fn cc(line: &str) -> HeaderMap {
         map(&[(CACHE_CONTROL, line)])
+    }
+
+    #[test]
+    fn what_is_expired_is_stale_from_that_moment_and_no_earlier_or_later() {
+        let fresh = Freshness { lifetime: of(&cc("max-age=60")), received: received(), initial_age: secs(10) };
+        let at = |offset| received() + secs(offset);
+        let mut expired = fresh;
+        expired.expire(at(20));
+        assert_eq!((expired.fresh_for(at(19)), expired.fresh_for(at(20))), (Some(secs(1)), None));
+        assert_eq!(expired.stale_for(at(25)), secs(5));
+        assert_eq!(expired.fresh_until(), at(20));
+        // Stale before: the windows have run since then.
+        let mut stale = fresh;
+        stale.expire(at(70));
+        assert_eq!(stale, fresh);
+        // A purge from before it came: stale on arrival.
+        let mut late = fresh;
+        late.expire(received() - secs(5));
+        assert_eq!(late.fresh_for(received()), None);
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! does it ask for (with [`query`] and [`device`]), [`vary`] which variant, [`reuse`] is the stored copy good enough, [`validate`] what is said to
 //! client and origin when it is not; then for the answer [`directives`] or those of a [`targeted`] field,
 //! [`freshness`] how long it holds, [`deception`] is it what its path says, [`storable::judge`] may it be stored, and [`status`] how all of it is told.
+//! Before its time a stored response ends by
+//! [`invalidate`] (what a request that changes things makes invalid) or [`purge`] (what an operator names), by URL or by
+//! [`tags`].
 
 mod codings;
 pub mod content_range;
@@ -13,16 +16,19 @@ pub mod device;
 pub mod directives;
 mod etag;
 pub mod freshness;
+pub mod invalidate;
 pub mod key;
 mod languages;
 mod list;
 pub mod lookup;
 pub mod parts;
+pub mod purge;
 pub mod query;
 pub mod range;
 pub mod reuse;
 pub mod status;
 pub mod storable;
+pub mod tags;
 pub mod targeted;
 pub mod validate;
 pub mod vary;

@@ -75,6 +75,7 @@ impl Diff {
             ("cache.max_object", old.cache.max_object != new.cache.max_object),
             ("cache.targets", old.cache.targets != new.cache.targets),
             ("cache.reveal", old.cache.reveal != new.cache.reveal),
+            ("cache.tags", old.cache.tags != new.cache.tags),
             ("log.level", old.log != new.log),
             ("access_log", old.access_log != new.access_log),
         ]);

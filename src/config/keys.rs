@@ -26,6 +26,7 @@ pub const KEYS: &[&str] = &[
     "cache.reveal.clients",
     "cache.reveal.header",
     "cache.reveal.secret",
+    "cache.tags",
     "log.level",
     "access_log.format",
     "access_log.output",
@@ -98,6 +99,9 @@ pub const KEYS: &[&str] = &[
     "route.cache.deception_guard",
     "route.cache.collapse.wait",
     "route.cache.slice",
+    "route.cache.purge.allow",
+    "route.cache.purge.token",
+    "route.cache.purge.soft",
     "profile",
 ];
 

@@ -18,6 +18,7 @@ mod load;
 mod output;
 mod policy;
 mod pool;
+mod purge;
 mod read;
 mod recover;
 mod reserved;
@@ -44,6 +45,7 @@ pub use diff::{Change, Diff, Kind};
 pub use error::{Problem, Severity};
 pub use keys::KEYS;
 pub use load::{DEFAULT, Loaded, load, parse_str};
+pub use purge::Purge;
 pub use secret::Secret;
 
 /// The whole configuration of one edge.
@@ -123,6 +125,8 @@ pub struct Cache {
     pub targets: Vec<HeaderName>,
     /// `[cache.reveal]`
     pub reveal: Reveal,
+    /// The response fields that hold tags to purge by; clients do not see them.
+    pub tags: Vec<HeaderName>,
 }
 
 /// `[cache.reveal]`: who is told `key` and `detail` in `Cache-Status`. Nobody unless said.
@@ -300,6 +304,8 @@ pub struct RouteCache {
     pub collapse_wait: Duration,
     /// Size in bytes of the slices in which ranges are fetched and kept; `None` to fetch them as they are asked for.
     pub slice: Option<u64>,
+    /// Who may purge with the method `PURGE`; `None`: it is forwarded like any other.
+    pub purge: Option<Purge>,
 }
 
 /// What becomes of the directives of requests (RFC 9111 §5.2.1), which are advice.

@@ -7,7 +7,7 @@ use log::LevelFilter;
 
 use super::read::Section;
 use super::value::Value;
-use super::{AccessLog, Cache, Log, LogFormat, LogOutput, Reveal, Secret, defaults, server};
+use super::{AccessLog, Cache, Log, LogFormat, LogOutput, Reveal, Secret, defaults, purge, server};
 
 /// Reads `[cache]`.
 pub(super) fn cache(mut section: Section<'_>) -> Cache {
@@ -21,6 +21,7 @@ pub(super) fn cache(mut section: Section<'_>) -> Cache {
     }
     let targets = section.optional("targets").map(|value| targets(&value));
     let reveal = reveal(section.section("reveal"));
+    let tags = section.optional("tags").map_or_else(purge::default_tag_fields, |value| purge::tag_fields(&value));
     section.finish();
     Cache {
         name: name.unwrap_or_else(|| defaults::CACHE_NAME.to_owned()),
@@ -28,6 +29,7 @@ pub(super) fn cache(mut section: Section<'_>) -> Cache {
         max_object,
         targets: targets.unwrap_or_else(|| defaults::TARGETS.to_vec()),
         reveal,
+        tags,
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{ClientDirectives, RouteCache, cache_key, defaults, reserved};
+use super::{ClientDirectives, Purge, RouteCache, cache_key, defaults, purge, reserved};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
 
@@ -29,6 +29,7 @@ pub(super) struct Policy {
     deception_guard: Option<cache::storable::Guard>,
     collapse_wait: Option<Duration>,
     slice: Option<Option<u64>>,
+    purge: Option<Purge>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,6 +75,7 @@ impl Policy {
             }),
             collapse_wait: present(cache.section("collapse"), collapse),
             slice: cache.optional("slice").and_then(|value| slice(&value)),
+            purge: present(cache.section("purge"), purge::purge),
         };
         cache.finish();
         policy
@@ -95,6 +97,7 @@ impl Policy {
             deception_guard: self.deception_guard.or(base.deception_guard),
             collapse_wait: self.collapse_wait.or(base.collapse_wait),
             slice: self.slice.or(base.slice),
+            purge: self.purge.or(base.purge),
         }
     }
 
@@ -127,6 +130,7 @@ impl Policy {
             vary: self.vary.unwrap_or_default(),
             collapse_wait: self.collapse_wait.unwrap_or(defaults::COLLAPSE_WAIT),
             slice: self.slice.flatten(),
+            purge: self.purge,
         }
     }
 }

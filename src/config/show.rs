@@ -9,8 +9,11 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::backend::show_address;
+use super::purge::shown_field;
 use super::units::{show_duration, show_ratio, show_size};
-use super::{Cache, ClientDirectives, Config, HealthCheck, LogFormat, LogOutput, Pool, Route, RouteCache, Server, Tls};
+use super::{
+    Cache, ClientDirectives, Config, HealthCheck, LogFormat, LogOutput, Pool, Purge, Route, RouteCache, Server, Tls,
+};
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
 use crate::cache::{device, key, query};
@@ -45,6 +48,7 @@ fn shared_cache(cache: &Cache) -> Value {
         "name": cache.name,
         "memory": show_size(cache.memory),
         "max_object": show_size(cache.max_object),
+        "tags": cache.tags.iter().map(shown_field).collect::<Vec<_>>(),
         "targets": cache.targets.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         "reveal": { "clients": cache.reveal.clients.iter().map(ToString::to_string).collect::<Vec<_>>() },
     });
@@ -199,6 +203,9 @@ fn cache(cache: &RouteCache) -> Value {
     if let Some(heuristic) = &cache.freshness.heuristic {
         shown["heuristic"] = json!({ "fraction": show_ratio(heuristic.fraction), "max": time(heuristic.max) });
     }
+    if let Some(config) = &cache.purge {
+        shown["purge"] = purge(config);
+    }
     shown
 }
 
@@ -227,6 +234,17 @@ fn key(key: &key::Params) -> Value {
     if !key.devices.is_empty() {
         let rule = |rule: &device::Rule| json!({ "class": rule.class, "user_agent": rule.user_agent });
         shown["device"] = key.devices.iter().map(rule).collect();
+    }
+    shown
+}
+
+fn purge(purge: &Purge) -> Value {
+    let mut shown = json!({ "soft": purge.soft });
+    if !purge.allow.is_empty() {
+        shown["allow"] = purge.allow.iter().map(ToString::to_string).collect();
+    }
+    if let Some(token) = &purge.token {
+        shown["token"] = token.shown().into();
     }
     shown
 }

@@ -18,6 +18,7 @@ use pingora::{Error, ErrorType};
 
 use super::ctx::Ctx;
 use super::flights::Flights;
+use super::invalidating;
 use super::parts;
 use crate::cache::directives::RequestDirectives;
 use crate::cache::freshness::{self, Freshness};
@@ -28,7 +29,7 @@ use crate::cache::{date, key, lookup, range, targeted, validate, vary};
 use crate::clock;
 use crate::config::ClientDirectives;
 use crate::snapshot::Route;
-use crate::store::{Refusal, Refusals, Store, replace_fields};
+use crate::store::{Labelled, Refusal, Refusals, Store, replace_fields};
 
 /// Ranges in one request; more are answered with the whole (RFC 9110 §14.2: many small or overlapping ones are abuse).
 const MAX_RANGES: usize = 8;
@@ -186,7 +187,10 @@ pub(super) fn judge_response(
         shared.refusals.note(key.primary_bin(), refused);
     }
     match admitted {
-        Ok((freshness, header)) => RespCacheable::Cacheable(meta(&freshness, header)),
+        Ok((freshness, header)) => {
+            let label = invalidating::label(shared.store, session.req_header(), &header.headers, ctx);
+            RespCacheable::Cacheable(meta(&freshness, header, label))
+        }
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);
             RespCacheable::Uncacheable(match reason {
@@ -268,7 +272,7 @@ fn merge_not_modified(session: &Session, route: &Route, ctx: &mut Ctx, now: Syst
 }
 
 /// What the cache keeps of a response beside its body.
-pub(super) fn meta(freshness: &Freshness, header: ResponseHeader) -> CacheMeta {
+pub(super) fn meta(freshness: &Freshness, header: ResponseHeader, label: Labelled) -> CacheMeta {
     let seconds = |d: Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX);
     let lifetime = &freshness.lifetime;
     let mut meta = CacheMeta::new(
@@ -282,6 +286,7 @@ pub(super) fn meta(freshness: &Freshness, header: ResponseHeader) -> CacheMeta {
         meta.set_epoch_override(born);
     }
     meta.extensions_mut().insert(*freshness);
+    meta.extensions_mut().insert(label);
     meta
 }
 

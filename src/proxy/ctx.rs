@@ -48,6 +48,8 @@ pub struct Ctx {
     pub cache: CacheNotes,
     /// When the request went upstream, as a date: `Age` counts from here.
     pub asked: Option<SystemTime>,
+    /// The newest purge when the request went upstream: later ones concern its response.
+    pub newest_purge: u64,
     /// What went on upstream.
     pub exchange: Option<Arc<Exchange>>,
     /// The attempt of an upgraded connection, which pingora carries natively.
@@ -114,6 +116,7 @@ impl Ctx {
             part: None,
             cache: CacheNotes::default(),
             asked: None,
+            newest_purge: 0,
             exchange: None,
             upgraded: None,
             upgrade_failure: None,

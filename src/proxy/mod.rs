@@ -10,9 +10,11 @@ mod flights;
 mod forward;
 mod http10;
 mod identity;
+mod invalidating;
 mod log;
 mod notes;
 mod parts;
+mod purging;
 mod request;
 mod respond;
 mod resume;
@@ -103,9 +105,12 @@ impl ProxyHttp for Proxy {
                 uri: request.uri.clone(),
             });
         }
-        match request::enter(session, ctx) {
-            Ok(()) => Ok(false),
-            Err(refusal) => respond::refuse(session, ctx, &refusal).await.map(|()| true),
+        if let Err(refusal) = request::enter(session, ctx) {
+            return respond::refuse(session, ctx, &refusal).await.map(|()| true);
+        }
+        match purging::access(session, ctx) {
+            Some(access) => purging::answer(&self.edge, session, ctx, &access).await.map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -183,6 +188,8 @@ impl ProxyHttp for Proxy {
         request: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        // Before the request is on its way: a purge that comes while it is concerns its response.
+        ctx.newest_purge = self.cache.store.newest_purge();
         upstream::prepare(self.cache.store, session, request, ctx)
     }
 
@@ -217,6 +224,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         upstream::receive(session, response, ctx);
+        invalidating::after_change(&self.edge, session.req_header(), ctx, response);
         Ok(())
     }
 

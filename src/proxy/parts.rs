@@ -21,9 +21,8 @@ use pingora::proxy::Session;
 use super::caching::{self, Shared};
 use super::ctx::Ctx;
 use super::flights::{Flight, Place};
-use super::{forward, respond};
+use super::{forward, invalidating, respond};
 use crate::cache::content_range::{self, Extent, Span, content_range};
-use crate::cache::freshness::Freshness;
 use crate::cache::parts::{Selection, Wanted};
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::{Fwd, Outcome, Path, StaleUse};
@@ -144,7 +143,7 @@ fn look(store: &Store, session: &Session, ctx: &mut Ctx) -> Look {
     let Some(part) = &mut ctx.part else { return Look::Forward(Fwd::Bypass, None) };
     // After a wait for another's fetch what was not there may be there in whole.
     let found = store.peek(&part.primary, &selects).or_else(|| store.peek_parts(&part.primary, &selects));
-    let stored = found.and_then(|found| Some((found.extension::<Freshness>()?, found)));
+    let stored = found.and_then(|found| Some((found.freshness()?, found)));
     let Some((freshness, found)) = stored else {
         let others = store.part_variants(&part.primary) > 0;
         return Look::Forward(if others { Fwd::VaryMiss } else { Fwd::UriMiss }, None);
@@ -152,7 +151,6 @@ fn look(store: &Store, session: &Session, ctx: &mut Ctx) -> Look {
     let request = &session.req_header().headers;
     let now = clock::wall();
     let stale = match reuse::reuse(&freshness, &wishes, now) {
-        Reuse::Fresh if found.is_past(now) => return Look::Forward(Fwd::Stale, Some("stale")),
         Reuse::Fresh => None,
         Reuse::ClientAllows => Some(StaleUse::ClientAllows),
         // There is no refresh behind a part.
@@ -348,7 +346,8 @@ fn take(
     if variance.is_some() && store.peek_parts(&primary, selects(session, ctx)).is_none() {
         policy.admit_variant(store.part_variants(&primary))?;
     }
-    let mut meta = caching::meta(&freshness, head);
+    let label = invalidating::label(store, request, &head.headers, ctx);
+    let mut meta = caching::meta(&freshness, head, label);
     if let Some(variance) = variance {
         meta.set_variance(variance);
     }

@@ -11,8 +11,8 @@ use pingora::proxy::Session;
 use super::caching;
 use super::ctx::Ctx;
 use super::identity::X_REQUEST_ID;
-use super::notes;
 use super::request::Refusal;
+use super::{invalidating, notes, purging};
 use crate::edge::ORIGINAL_DATE;
 
 // As text: pingora sends a field in the spelling it was given.
@@ -24,6 +24,7 @@ const RETRY_AFTER_SECONDS: u32 = 1;
 
 /// Adds our fields to a final response.
 pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
+    invalidating::hide_tags(ctx, response);
     let snapshot = &ctx.snapshot;
     let name = snapshot.config().cache.name.as_str();
     let outcome = notes::outcome(session, ctx, response.status.as_u16());
@@ -67,6 +68,9 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
     response.insert_header(PROXY_STATUS, format!("{name}; error={}", refusal.proxy_error))?;
     if refusal.status == 503 {
         response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
+    }
+    if refusal.status == 401 {
+        purging::challenge(&mut response)?;
     }
     if refusal.status == 405 {
         response.insert_header(ALLOW, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")?;

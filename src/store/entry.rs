@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pingora::cache::key::HashBinary;
 
+use super::label::Standing;
 use super::meta::{Meta, Serial};
 use super::parts::Parts;
 use crate::cache::content_range::Span;
@@ -70,17 +71,21 @@ pub(super) struct Stored {
     pub(super) body: Body,
     /// What tells parts from a complete response; `None` for the latter.
     pub(super) parts: Option<Parts>,
+    /// How it stands to the purges.
+    pub(super) standing: Standing,
 }
 
 impl Stored {
     /// Bytes of memory it takes.
     pub(super) fn weight(&self) -> u64 {
-        OVERHEAD + self.meta.weight() + self.body.weight()
+        OVERHEAD + self.meta.weight() + self.body.weight() + self.standing.weight()
     }
 
-    /// The same body under another meta.
-    pub(super) fn with_meta(&self, meta: Meta) -> Stored {
-        Stored { place: self.place, serial: self.serial, meta, body: self.body.clone(), parts: self.parts.clone() }
+    /// The same body under a newer meta.
+    pub(super) fn with_meta(&self, mut meta: Meta) -> Stored {
+        let standing = self.standing.renewed(meta.take_label());
+        let (body, parts) = (self.body.clone(), self.parts.clone());
+        Stored { place: self.place, serial: self.serial, meta, body, parts, standing }
     }
 }
 

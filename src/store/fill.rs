@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use super::entry::{Body, Place};
 use super::flow::{Flow, Pace, Read, Who};
+use super::label::Standing;
 use super::meta::{Declared, Meta, Serial};
 use super::room::Claim;
 use super::{Broken, NotStored};
@@ -38,6 +39,8 @@ pub(super) struct Fill {
     pub(super) place: Place,
     pub(super) serial: Serial,
     pub(super) meta: Meta,
+    /// How it stands to the purges.
+    pub(super) standing: Standing,
     flow: Mutex<Flow>,
     /// Told to readers: there is more, or it is over.
     progress: Notify,
@@ -46,8 +49,9 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    /// A fill that retains up to `limit` bytes, accounted for by `claim`.
-    pub(super) fn new(place: Place, serial: Serial, meta: Meta, limit: u64, claim: Claim) -> Fill {
+    /// A fill that retains up to `limit` bytes, accounted for by `claim`. `newest` is the newest purge.
+    pub(super) fn new(place: Place, serial: Serial, mut meta: Meta, newest: u64, limit: u64, claim: Claim) -> Fill {
+        let standing = Standing::new(meta.take_label(), newest);
         let mut flow = Flow::new(limit, claim);
         if let Declared::Length(declared) = meta.declared()
             && declared > limit
@@ -55,7 +59,7 @@ impl Fill {
             flow.pass(NotStored::TooLarge);
         }
         let (flow, meta) = (Mutex::new(flow), meta.of_body(serial));
-        Fill { place, serial, meta, flow, progress: Notify::new(), space: Notify::new() }
+        Fill { place, serial, meta, standing, flow, progress: Notify::new(), space: Notify::new() }
     }
 
     /// A seat at the first byte, if there still is one to be had: its number.

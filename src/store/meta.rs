@@ -20,6 +20,8 @@ use pingora::cache::key::HashBinary;
 use pingora::http::ResponseHeader;
 
 use super::head::{compact, replace_fields};
+use super::label::Labelled;
+use crate::cache::freshness::Freshness;
 
 /// Which body a meta belongs to.
 ///
@@ -101,6 +103,18 @@ impl Meta {
         meta
     }
 
+    /// A `CacheMeta` that says the same, but that it is stale since `since` at the latest.
+    pub(super) fn build_stale(&self, since: SystemTime) -> CacheMeta {
+        let mut stale = self.clone();
+        stale.expire(since);
+        stale.build()
+    }
+
+    /// Takes out what purges know the response by.
+    pub(super) fn take_label(&mut self) -> Option<Labelled> {
+        self.extensions.remove()
+    }
+
     /// The same meta for the body `serial`.
     pub(super) fn of_body(mut self, serial: Serial) -> Meta {
         self.extensions.insert(serial);
@@ -130,11 +144,6 @@ impl Meta {
     /// A value of the extensions.
     pub(super) fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         self.extensions.get().cloned()
-    }
-
-    /// Whether it is no longer fresh at `now`.
-    pub(super) fn is_past(&self, now: SystemTime) -> bool {
-        self.fresh_until < now
     }
 
     /// Takes a field off the head.
@@ -191,8 +200,11 @@ impl Meta {
         Ok(())
     }
 
-    /// Stale from `now` on. The windows for serving stale then run from `now`.
-    pub(super) fn expire(&mut self, now: SystemTime) {
+    /// Stale from `now` on, for pingora as for the policy. The windows for serving stale then run from `now`.
+    fn expire(&mut self, now: SystemTime) {
+        if let Some(freshness) = self.extensions.get_mut::<Freshness>() {
+            freshness.expire(now);
+        }
         // `is_fresh` includes the instant itself.
         let before = now.checked_sub(Duration::from_nanos(1)).unwrap_or(SystemTime::UNIX_EPOCH);
         self.fresh_until = self.fresh_until.min(before);

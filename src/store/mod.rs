@@ -12,6 +12,9 @@
 //!   the rest can be asked for, as a part.
 //!
 //! A response larger than `max_object` is streamed to those who have asked for it and not stored.
+//!
+//! A purge is noted (`rules.rs`) and applied to each response when it is next looked up, see `Store::get` and
+//! `purge.rs`.
 
 mod entry;
 mod family;
@@ -19,15 +22,18 @@ mod fill;
 mod flow;
 mod head;
 mod hit;
+mod label;
 mod meta;
 mod miss;
 mod moka;
 mod open;
 mod outcome;
 mod parts;
+mod purge;
 mod refusals;
 mod resize;
 mod room;
+mod rules;
 mod shard;
 mod shelf;
 mod stats;
@@ -35,18 +41,20 @@ mod stats;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora::Result;
 use pingora::cache::key::HashBinary;
+use tokio::sync::Notify;
 
 use entry::{Place, Stored};
 use family::Families;
 use fill::Fill;
 pub use head::replace_fields;
+pub use label::{Labelled, Named};
 use meta::{Meta, Serial};
 use open::Open;
 use outcome::Broken;
@@ -54,6 +62,8 @@ pub use outcome::NotStored;
 pub use parts::{Found, Partial};
 pub use refusals::{Refusal, Refusals};
 use room::{Claim, Room, Shares};
+pub use rules::Full;
+use rules::{Rules, Verdict};
 use shelf::Shelf;
 use stats::Counts;
 pub use stats::Stats;
@@ -85,7 +95,12 @@ pub struct Store {
     max_object: AtomicU64,
     next: AtomicU64,
     counts: Counts,
-    /// Held while the size changes.
+    rules: Rules,
+    /// Told to the sweep: there are new purges.
+    unswept: Notify,
+    /// One of them may free much memory.
+    wide: AtomicBool,
+    /// Held while the size changes, and while a sweep goes through what is stored.
     resizing: Mutex<()>,
 }
 
@@ -109,6 +124,9 @@ impl Store {
             max_object: AtomicU64::new(shares.object),
             next: AtomicU64::new(1),
             counts,
+            rules: Rules::default(),
+            unswept: Notify::new(),
+            wide: AtomicBool::new(false),
             resizing: Mutex::new(()),
         }))
     }
@@ -133,8 +151,23 @@ impl Store {
         self.remove(&Place { primary, slot: primary })
     }
 
-    /// The entry in `slot`.
+    /// The entry in `slot`, unless it is purged: then it is removed. No resource's lock may be held.
     fn get(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
+        let entry = self.raw(slot)?;
+        if self.rules.judge(&entry.standing) == Verdict::Gone {
+            self.discard(&entry);
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// The same for who holds the resource's lock: what is purged stays for the sweep.
+    fn valid(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
+        self.raw(slot).filter(|entry| self.rules.judge(&entry.standing) != Verdict::Gone)
+    }
+
+    /// The entry in `slot`, purged or not.
+    fn raw(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
         let shelves = self.shelves.load();
         // In this order: a move inserts before it removes.
         if let Some(previous) = &shelves.previous {
@@ -151,7 +184,8 @@ impl Store {
     fn begin(&self, place: Place, meta: Meta) -> Arc<Fill> {
         let serial = self.next_serial();
         let limit = self.max_object.load(Ordering::Relaxed);
-        let fill = Arc::new(Fill::new(place, serial, meta, limit, Claim::new(Arc::clone(&self.room))));
+        let fill =
+            Arc::new(Fill::new(place, serial, meta, self.rules.newest(), limit, Claim::new(Arc::clone(&self.room))));
         self.open.add(Arc::clone(&fill));
         fill
     }
@@ -166,11 +200,13 @@ impl Store {
             return Err(Broken::LengthMismatch.error());
         }
         let mut shard = self.open.lock(&fill.place.primary);
+        self.may_retain(fill);
         match fill.body() {
             Ok(body) => {
                 let mut meta = fill.meta.clone();
                 meta.settle(body.len())?;
-                self.put(Stored { place: fill.place, serial: fill.serial, meta, body, parts: None });
+                let standing = fill.standing.clone();
+                self.put(Stored { place: fill.place, serial: fill.serial, meta, body, parts: None, standing });
                 self.counts.stored.fetch_add(1, Ordering::Relaxed);
             }
             Err(reason) => self.counts.count_not_stored(reason),
@@ -209,7 +245,7 @@ impl Store {
                     let is_meant = sibling.parts.is_none() || sibling.meta.variance() == entry.meta.variance();
                     is_meant && sibling.meta.provenance() < entry.meta.provenance()
                 };
-                if self.get(&slot).is_some_and(is_out) {
+                if self.raw(&slot).is_some_and(is_out) {
                     self.take(&slot);
                 }
             }
@@ -255,19 +291,14 @@ impl Store {
     /// Makes what is stored at `place` stale.
     fn outdate(&self, place: &Place, now: SystemTime) -> usize {
         let _lock = self.open.lock(&place.primary);
-        let entries = self.slots(place).into_iter().filter_map(|slot| self.get(&slot));
-        let expired = entries.map(|entry| {
-            let mut meta = entry.meta.clone();
-            meta.expire(now);
-            self.put(entry.with_meta(meta));
-        });
-        expired.count()
+        let entries = self.slots(place).into_iter().filter_map(|slot| self.valid(&slot));
+        entries.inspect(|entry| entry.standing.expire(now)).count()
     }
 
     /// Puts `meta` over the body it was looked up with, if that is still there.
     fn replace_meta(&self, place: &Place, mut meta: Meta) -> Result<bool> {
         let _lock = self.open.lock(&place.primary);
-        match self.get(&place.slot) {
+        match self.valid(&place.slot) {
             Some(entry) if meta.serial() == Some(entry.serial) => {
                 meta.settle(entry.body.len())?;
                 self.put(entry.with_meta(meta));

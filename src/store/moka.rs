@@ -36,12 +36,19 @@ impl Storage for Store {
     async fn lookup(&'static self, key: &CacheKey, _: &SpanHandle) -> Result<Option<(CacheMeta, HitHandler)>> {
         let place = place(key);
         let following = self.open.latest(&place, |fill| {
+            if !self.is_current(fill) {
+                return None;
+            }
             let reader = Following::attach(fill, Who::Other)?;
             Some((fill.meta.build(), Box::new(reader) as HitHandler))
         });
         Ok(following.or_else(|| {
             let entry = self.get(&place.slot)?;
-            Some((entry.meta.build(), Box::new(Whole::new(entry)) as HitHandler))
+            let meta = match entry.standing.stale_since() {
+                Some(since) => entry.meta.build_stale(since),
+                None => entry.meta.build(),
+            };
+            Some((meta, Box::new(Whole::new(entry)) as HitHandler))
         }))
     }
 

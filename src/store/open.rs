@@ -55,6 +55,12 @@ impl Open {
         self.count.load(Ordering::Acquire)
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Fill>> {
+        let fills_of = |shard: &RwLock<Shard>| shard.read().values().flatten().cloned().collect::<Vec<_>>();
+        self.shards.iter().flat_map(fills_of).collect()
+    }
+
     /// Adds a fill.
     pub(super) fn add(&self, fill: Arc<Fill>) {
         self.lock(&fill.place.primary).entry(fill.place.primary).or_default().push(fill);

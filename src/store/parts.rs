@@ -10,7 +10,6 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
 use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
@@ -23,10 +22,12 @@ use pingora::http::ResponseHeader;
 
 use super::entry::{Body, Place, SEGMENT, Segment, Stored};
 use super::fill::Fill;
+use super::label::Standing;
 use super::meta::{Declared, Meta, Serial};
 use super::room::Claim;
 use super::{NotStored, Store};
 use crate::cache::content_range::{Extent, Span};
+use crate::cache::freshness::Freshness;
 use crate::cache::storable::SetCookie;
 use crate::cache::{parts, validate};
 use crate::clock;
@@ -58,14 +59,13 @@ impl Found {
         self.entry.meta.header()
     }
 
-    /// A value that was stored with it.
-    pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
-        self.entry.meta.extension()
-    }
-
-    /// Whether its time is over, by its lifetime or because it was made stale since.
-    pub fn is_past(&self, now: SystemTime) -> bool {
-        self.entry.meta.is_past(now)
+    /// How fresh it is, a purge that made it stale included; `None` if it was stored without.
+    pub fn freshness(&self) -> Option<Freshness> {
+        let mut freshness: Freshness = self.entry.meta.extension()?;
+        if let Some(since) = self.entry.standing.stale_since() {
+            freshness.expire(since);
+        }
+        Some(freshness)
     }
 
     /// Where its body ends; `None` for parts of a whole of unknown length.
@@ -216,13 +216,14 @@ impl Store {
         let Ok(()) = meta.compact() else { return };
         let now = clock::wall();
         let variance = meta.variance();
-        let first = self.get(&slot(primary, None));
+        let standing = Standing::new(meta.take_label(), self.rules.newest());
+        let first = self.valid(&slot(primary, None));
         let at = match &first {
             // Where variants are told apart, the first keeps the slot that all of them are found by.
             Some(first) if variance.is_some() && first.meta.variance() != variance => slot(primary, variance),
             _ => slot(primary, None),
         };
-        let before = if at == slot(primary, None) { first } else { self.get(&at) };
+        let before = if at == slot(primary, None) { first } else { self.valid(&at) };
         let adds_to = |old: &&Arc<Stored>| {
             old.parts.as_ref().is_some_and(|p| p.extent.complete == extent.complete && !p.extent.doubtful)
                 && !extent.doubtful
@@ -247,22 +248,30 @@ impl Store {
         let (segments, births) = all.into_parts();
         let body = Body::new(segments);
         if extent.complete.is_some_and(|complete| parts::reach(body.spans(), 0) == complete)
-            && self.promote(primary, &meta, &body, serial, max_variants)
+            && self.promote(primary, &meta, &body, serial, &standing, max_variants)
         {
             self.take(&at);
             return;
         }
         let place = Place { primary: *primary, slot: at };
         let parts = Some(Parts { extent, births: births.into() });
-        self.put(Stored { place, serial, meta, body, parts });
+        self.put(Stored { place, serial, meta, body, parts, standing });
     }
 
     /// Makes parts that are the whole a complete entry. Whether it was.
-    fn promote(&self, primary: &HashBinary, meta: &Meta, body: &Body, serial: Serial, max_variants: usize) -> bool {
-        let place = match (self.get(primary), meta.variance()) {
+    fn promote(
+        &self,
+        primary: &HashBinary,
+        meta: &Meta,
+        body: &Body,
+        serial: Serial,
+        standing: &Standing,
+        max_variants: usize,
+    ) -> bool {
+        let place = match (self.valid(primary), meta.variance()) {
             (Some(first), Some(variance)) if first.meta.variance() != Some(variance) => {
                 let slot = variant_slot(primary, variance);
-                if self.get(&slot).is_none() && self.variants(*primary) >= max_variants {
+                if self.valid(&slot).is_none() && self.variants(*primary) >= max_variants {
                     return false;
                 }
                 Place { primary: *primary, slot }
@@ -271,7 +280,7 @@ impl Store {
         };
         let mut meta = meta.clone().of_body(serial);
         let Ok(()) = meta.settle(body.len()) else { return false };
-        self.put(Stored { place, serial, meta, body: body.clone(), parts: None });
+        self.put(Stored { place, serial, meta, body: body.clone(), parts: None, standing: standing.clone() });
         true
     }
 }

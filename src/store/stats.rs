@@ -25,6 +25,10 @@ pub struct Stats {
     pub evicted: u64,
     /// Entries purged since the start.
     pub purged: u64,
+    /// Tags left out since the start because they were too many or too long.
+    pub tags_cut: u64,
+    /// Purges that are not yet applied to everything, or not long enough ago.
+    pub rules: usize,
     /// Responses that were not stored since the start, in the order of [`NotStored::ALL`].
     pub not_stored: [u64; NotStored::ALL.len()],
     /// Readers cut off since the start because they held up a response too large to store.
@@ -37,6 +41,7 @@ pub(super) struct Counts {
     pub(super) stored: AtomicU64,
     pub(super) evicted: Arc<AtomicU64>,
     pub(super) purged: AtomicU64,
+    pub(super) tags_cut: AtomicU64,
     not_stored: [AtomicU64; NotStored::ALL.len()],
     pub(super) cut: AtomicU64,
 }
@@ -62,6 +67,8 @@ impl Store {
             stored: count(&self.counts.stored),
             evicted: count(&self.counts.evicted),
             purged: count(&self.counts.purged),
+            tags_cut: count(&self.counts.tags_cut),
+            rules: self.rules.count(),
             not_stored: self.counts.not_stored.each_ref().map(count),
             cut: count(&self.counts.cut),
         }

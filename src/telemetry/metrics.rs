@@ -36,6 +36,9 @@ pub(super) struct Registered {
     pub(super) client_connections: Gauge,
     pub(super) generation: Gauge,
     pub(super) reloads: Tally,
+    /// In the order of [`names::PURGE_CAUSES`].
+    pub(super) purges: Vec<Tally>,
+    pub(super) purges_refused: Tally,
     pub(super) last_reload: Gauge,
     pub(super) connections_refused: Counter,
     pub(super) access_log_dropped: Counter,
@@ -57,6 +60,8 @@ impl Metrics {
             client_connections: Gauge::default(),
             generation: Gauge::default(),
             reloads: Tally::new(ReloadResult::WORDS),
+            purges: names::PURGE_CAUSES.iter().map(|_| Tally::new(names::PURGE_KINDS)).collect(),
+            purges_refused: Tally::new(names::PURGE_REFUSALS),
             last_reload,
             connections_refused: Counter::default(),
             access_log_dropped: Counter::default(),
@@ -117,6 +122,18 @@ impl Metrics {
             ReloadResult::Applied => 1,
             ReloadResult::Rejected => 0,
         });
+    }
+
+    /// Counts a purge. `cause` is one of [`names::PURGE_CAUSES`], `kind` one of [`names::PURGE_KINDS`].
+    pub fn purged(&self, cause: &str, kind: &str) {
+        if let Some((_, tally)) = names::PURGE_CAUSES.iter().zip(&self.0.purges).find(|(word, _)| **word == cause) {
+            tally.add(kind);
+        }
+    }
+
+    /// Counts a refused purge; `reason` is one of [`names::PURGE_REFUSALS`].
+    pub fn purge_refused(&self, reason: &str) {
+        self.0.purges_refused.add(reason);
     }
 
     /// The counter that [`super::AccessLog`] adds lost lines to. It outlives the log, which a reload may replace.

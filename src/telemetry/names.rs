@@ -142,6 +142,15 @@ pub const EJECTION_REASONS: &[&str] = &["consecutive-failures", "relapse", "chec
 /// What an active health check found.
 pub const HEALTH_CHECK_RESULTS: &[&str] = &["passed", "status", "timeout", "connect-failed", "invalid", "other"];
 
+/// What a purge named.
+pub const PURGE_KINDS: &[&str] = &["url", "tag", "host", "prefix", "glob", "all", "other"];
+
+/// How a purge came in: at the admin address, by the method `PURGE`, or because a request changed things.
+pub const PURGE_CAUSES: &[&str] = &["admin", "method", "unsafe-request"];
+
+/// Why a purge was refused.
+pub const PURGE_REFUSALS: &[&str] = &["forbidden", "unauthorized", "invalid", "full", "other"];
+
 /// The quantiles of a backend's window; 1 is the maximum.
 pub const QUANTILES: &[&str] = &["0.5", "0.9", "0.95", "0.99", "1"];
 
@@ -207,6 +216,16 @@ definitions! {
         "Objects stored";
     CACHE_EVICTIONS: "hedgerow_cache_evictions_total" Counter None, &[],
         "Objects dropped to make room";
+    CACHE_PURGED: "hedgerow_cache_purged_objects_total" Counter None, &[],
+        "Objects dropped because they were purged";
+    CACHE_TAGS_CUT: "hedgerow_cache_tags_cut_total" Counter None, &[],
+        "Tags of stored responses left out because they were too many or too long";
+    PURGES: "hedgerow_purges_total" Counter None, &[words("cause", PURGE_CAUSES), words("kind", PURGE_KINDS)],
+        "Purges accepted, by how they came in and what they named";
+    PURGES_REFUSED: "hedgerow_purges_refused_total" Counter None, &[words("reason", PURGE_REFUSALS)],
+        "Purges refused, by reason";
+    PURGES_PENDING: "hedgerow_purges_pending" Gauge None, &[],
+        "Purges kept until everything has seen them";
     CONFIG_GENERATION: "hedgerow_config_generation" Gauge None, &[],
         "Generation of the snapshot in use; the first is 1";
     CONFIG_RELOADS: "hedgerow_config_reloads_total" Counter None, &[words("result", ReloadResult::WORDS)],
@@ -268,7 +287,15 @@ mod tests {
 
     #[test]
     fn open_lists_of_reasons_end_with_other() {
-        for list in [BACKEND_STATES, ATTEMPT_RESULTS, RETRY_REASONS, EJECTION_REASONS, HEALTH_CHECK_RESULTS] {
+        for list in [
+            BACKEND_STATES,
+            ATTEMPT_RESULTS,
+            RETRY_REASONS,
+            EJECTION_REASONS,
+            HEALTH_CHECK_RESULTS,
+            PURGE_KINDS,
+            PURGE_REFUSALS,
+        ] {
             assert_eq!(list.last(), Some(&"other"));
         }
     }

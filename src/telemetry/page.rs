@@ -76,6 +76,12 @@ pub struct CacheSample {
     pub stores: u64,
     /// Objects dropped to make room since the start.
     pub evictions: u64,
+    /// Objects purged since the start.
+    pub purged: u64,
+    /// Tags left out since the start.
+    pub tags_cut: u64,
+    /// Purges that are kept.
+    pub purges: u64,
 }
 
 impl Metrics {
@@ -193,7 +199,15 @@ impl Page {
         page.gauge(&names::CACHE_BYTES, cache.bytes)?;
         page.gauge(&names::CACHE_CAPACITY, cache.capacity)?;
         page.counter(&names::CACHE_STORES, cache.stores)?;
-        page.counter(&names::CACHE_EVICTIONS, cache.evictions)
+        page.counter(&names::CACHE_EVICTIONS, cache.evictions)?;
+        page.counter(&names::CACHE_PURGED, cache.purged)?;
+        page.counter(&names::CACHE_TAGS_CUT, cache.tags_cut)?;
+        page.family(&names::PURGES, |family| {
+            let mut causes = names::PURGE_CAUSES.iter().zip(&self.counters.purges);
+            causes.try_for_each(|(cause, tally)| family.tally([cause], tally))
+        })?;
+        page.family(&names::PURGES_REFUSED, |family| family.tally([], &self.counters.purges_refused))?;
+        page.gauge(&names::PURGES_PENDING, cache.purges)
     }
 
     fn edge(&self, page: &mut Families<'_>) -> fmt::Result {

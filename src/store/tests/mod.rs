@@ -5,6 +5,7 @@ mod filling;
 mod large;
 mod parts;
 mod proxied;
+mod purging;
 mod variants;
 
 use std::time::{Duration, SystemTime};
