@@ -5,7 +5,7 @@ VENV   := $(SITE)/.venv
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e build fmt lint bench bench-peers deny clean deps e2e-deps
+.PHONY: help run test e2e build fmt lint bench bench-cache bench-peers deny clean deps e2e-deps
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: deps ## Check the format and run clippy; a warning is an error
 
 bench: deps ## Measure the pure half, and balancing over loopback (a few minutes)
 	cargo bench --locked --bench policy --bench balance
+
+bench-cache: deps ## Measure hit ratio against LRU, and resident memory against the bound (a few minutes, 1 GB)
+	cargo bench --locked --bench hit_ratio --bench memory
 
 bench-peers: build ## Measure CPU per request beside nginx (needs nginx and wrk)
 	@benches/compare.sh $(BINARY)

@@ -72,6 +72,7 @@ impl Admin {
                 capacity: self.edge.peek().config().cache.memory,
                 stores: stats.stored,
                 evictions: stats.evicted,
+                refusals: stats.refused,
             },
         })
     }

@@ -73,6 +73,7 @@ impl Diff {
             ("cache.name", old.cache.name != new.cache.name),
             ("cache.memory", old.cache.memory != new.cache.memory),
             ("cache.max_object", old.cache.max_object != new.cache.max_object),
+            ("cache.admission", old.cache.admission != new.cache.admission),
             ("log.level", old.log != new.log),
             ("access_log", old.access_log != new.access_log),
         ]);

@@ -22,6 +22,7 @@ pub const KEYS: &[&str] = &[
     "cache.name",
     "cache.memory",
     "cache.max_object",
+    "cache.admission",
     "log.level",
     "access_log.format",
     "access_log.output",
@@ -82,6 +83,7 @@ pub const KEYS: &[&str] = &[
     "route.cache.vary.max_variants",
     "route.cache.set_cookie",
     "route.cache.collapse.wait",
+    "route.cache.min_uses",
     "profile",
 ];
 

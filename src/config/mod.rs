@@ -115,6 +115,18 @@ pub struct Cache {
     pub memory: u64,
     /// Largest body stored, in bytes; larger ones are streamed, never truncated.
     pub max_object: u64,
+    /// What gets in where something else has to leave for it.
+    pub admission: Admission,
+}
+
+/// What gets into a full cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// What is asked for more often than what it would displace; the rest shares a small part of the memory.
+    #[default]
+    TinyLfu,
+    /// Everything, in the place of what has not been used for longest.
+    Lru,
 }
 
 /// `[log]`: the operator's log on standard error.
@@ -279,6 +291,8 @@ pub struct RouteCache {
     pub vary: cache::vary::Params,
     /// How long a request waits for another's fetch of the same key before it fetches for itself.
     pub collapse_wait: Duration,
+    /// Stored only if the key was asked for that often recently, 1 to 100.
+    pub min_uses: u8,
 }
 
 /// What a name of a pool, profile or cache is.

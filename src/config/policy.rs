@@ -24,6 +24,7 @@ pub(super) struct Policy {
     vary: Option<cache::vary::Params>,
     strip_cookies: Option<bool>,
     collapse_wait: Option<Duration>,
+    min_uses: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +55,10 @@ impl Policy {
                 .optional("set_cookie")
                 .and_then(|value| value.word(&[("pass", false), ("strip", true)])),
             collapse_wait: present(cache.section("collapse"), collapse),
+            min_uses: cache
+                .optional("min_uses")
+                .and_then(|value| value.integer(1..=100))
+                .and_then(|uses| u8::try_from(uses).ok()),
         };
         cache.finish();
         policy
@@ -71,6 +76,7 @@ impl Policy {
             vary: self.vary.or(base.vary),
             strip_cookies: self.strip_cookies.or(base.strip_cookies),
             collapse_wait: self.collapse_wait.or(base.collapse_wait),
+            min_uses: self.min_uses.or(base.min_uses),
         }
     }
 
@@ -96,6 +102,7 @@ impl Policy {
             key: self.key.unwrap_or_default(),
             vary: self.vary.unwrap_or_default(),
             collapse_wait: self.collapse_wait.unwrap_or(defaults::COLLAPSE_WAIT),
+            min_uses: self.min_uses.unwrap_or(defaults::MIN_USES),
         }
     }
 }

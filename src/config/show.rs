@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::backend::show_address;
 use super::units::{show_duration, show_ratio, show_size};
-use super::{Config, HealthCheck, LogFormat, LogOutput, Pool, Route, RouteCache, Server, Tls};
+use super::{Admission, Config, HealthCheck, LogFormat, LogOutput, Pool, Route, RouteCache, Server, Tls};
 use crate::cache::freshness::Ttl;
 
 impl Config {
@@ -22,6 +22,10 @@ impl Config {
                 "name": self.cache.name,
                 "memory": show_size(self.cache.memory),
                 "max_object": show_size(self.cache.max_object),
+                "admission": match self.cache.admission {
+                    Admission::TinyLfu => "tinylfu",
+                    Admission::Lru => "lru",
+                },
             },
             "log": { "level": self.log.level.as_str().to_ascii_lowercase() },
             "access_log": {
@@ -166,6 +170,7 @@ fn cache(cache: &RouteCache) -> Value {
         },
         "set_cookie": if cache.storable.set_cookie { "strip" } else { "pass" },
         "collapse": { "wait": time(cache.collapse_wait) },
+        "min_uses": cache.min_uses,
     })
 }
 

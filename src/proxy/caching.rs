@@ -17,6 +17,7 @@ use pingora::proxy::{RangeType, Session, range_header_filter};
 use pingora::{Error, ErrorType};
 
 use super::ctx::Ctx;
+use super::uses;
 use crate::cache::directives::{RequestDirectives, ResponseDirectives};
 use crate::cache::freshness::{self, Freshness};
 use crate::cache::reuse::{self, Reuse};
@@ -144,15 +145,17 @@ pub(super) fn judge_response(
     }
     let merged = merge_not_modified(session, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
-    match admit(store, &route, session, head, asked, now) {
+    let admitted = admit(store, &route, session, head, asked, now);
+    match admitted.and_then(|stored| uses::admit(store, &route, session).map(|()| stored)) {
         Ok((freshness, header)) => RespCacheable::Cacheable(meta(&freshness, header)),
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);
             RespCacheable::Uncacheable(match reason {
                 // This request's doing: the predictor, which skips custom reasons, is not to hold it against the key.
-                NotStorable::RequestNoStore | NotStorable::Authorization | NotStorable::TooManyVariants => {
-                    NoCacheReason::Custom(reason.as_str())
-                }
+                NotStorable::RequestNoStore
+                | NotStorable::Authorization
+                | NotStorable::TooManyVariants
+                | NotStorable::MinUses => NoCacheReason::Custom(reason.as_str()),
                 _ => NoCacheReason::OriginNotCache,
             })
         }

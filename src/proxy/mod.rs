@@ -15,6 +15,7 @@ mod request;
 mod respond;
 mod upload;
 mod upstream;
+mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +111,9 @@ impl ProxyHttp for Proxy {
     }
 
     fn cache_key_callback(&self, session: &Session, ctx: &mut Ctx) -> Result<CacheKey> {
-        Ok(caching::cache_key(session, ctx))
+        let key = caching::cache_key(session, ctx);
+        uses::note(self.cache.store, session, ctx, &key);
+        Ok(key)
     }
 
     fn cache_vary_filter(&self, meta: &CacheMeta, ctx: &mut Ctx, request: &RequestHeader) -> Option<HashBinary> {

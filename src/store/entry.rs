@@ -11,6 +11,7 @@ use bytes::Bytes;
 use pingora::cache::key::HashBinary;
 
 use super::meta::{Meta, Serial};
+use super::seat::Seat;
 
 /// Smaller pieces than this are copied together as they come: 64 KiB is what pingora reads at once at most, and
 /// makes the cost of a segment's own record less than a thousandth of what it holds.
@@ -66,9 +67,15 @@ pub(super) struct Stored {
     pub(super) serial: Serial,
     pub(super) meta: Meta,
     pub(super) body: Body,
+    pub(super) seat: Seat,
 }
 
 impl Stored {
+    /// A response that is on no shelf yet.
+    pub(super) fn new(place: Place, serial: Serial, meta: Meta, body: Body) -> Stored {
+        Stored { place, serial, meta, body, seat: Seat::default() }
+    }
+
     /// Bytes of memory it takes.
     pub(super) fn weight(&self) -> u64 {
         OVERHEAD + self.meta.weight() + self.body.weight()
@@ -76,7 +83,7 @@ impl Stored {
 
     /// The same body under another meta.
     pub(super) fn with_meta(&self, meta: Meta) -> Stored {
-        Stored { place: self.place, serial: self.serial, meta, body: self.body.clone() }
+        Stored::new(self.place, self.serial, meta, self.body.clone())
     }
 }
 

@@ -76,6 +76,8 @@ pub struct CacheSample {
     pub stores: u64,
     /// Objects dropped to make room since the start.
     pub evictions: u64,
+    /// Objects refused at admission to the main part since the start.
+    pub refusals: u64,
 }
 
 impl Metrics {
@@ -193,7 +195,8 @@ impl Page {
         page.gauge(&names::CACHE_BYTES, cache.bytes)?;
         page.gauge(&names::CACHE_CAPACITY, cache.capacity)?;
         page.counter(&names::CACHE_STORES, cache.stores)?;
-        page.counter(&names::CACHE_EVICTIONS, cache.evictions)
+        page.counter(&names::CACHE_EVICTIONS, cache.evictions)?;
+        page.counter(&names::CACHE_REFUSALS, cache.refusals)
     }
 
     fn edge(&self, page: &mut Families<'_>) -> fmt::Result {

@@ -1,5 +1,6 @@
 //! The store as pingora uses it.
 
+mod admission;
 mod complete;
 mod filling;
 mod large;
@@ -19,7 +20,7 @@ use super::*;
 const MIB: u64 = 1 << 20;
 
 fn store() -> &'static Store {
-    Store::new(Params { memory: 64 * MIB, max_object: 8 * MIB })
+    Store::new(Params { memory: 64 * MIB, max_object: 8 * MIB, admission: Admission::TinyLfu })
 }
 
 fn trace() -> SpanHandle {
