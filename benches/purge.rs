@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hedgerow::cache::purge::Selector;
 use hedgerow::cache::tags::Tags;
+use hedgerow::config::Admission;
 use hedgerow::store::{Named, Params, Store};
 use pingora::cache::trace::{Span, SpanHandle};
 use pingora::cache::{CacheKey, CacheMeta, Storage};
@@ -30,7 +31,7 @@ fn key(n: usize) -> CacheKey {
 
 /// `size` entries with three tags each, one of them shared by a hundred.
 async fn filled(size: usize) -> &'static Store {
-    let store = Store::new(Params { memory: 4 << 30, max_object: 1 << 20 });
+    let store = Store::new(Params { memory: 4 << 30, max_object: 1 << 20, admission: Admission::TinyLfu });
     let now = SystemTime::now();
     for n in 0..size {
         let mut header = ResponseHeader::build(200, None).unwrap();

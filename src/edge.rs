@@ -174,7 +174,7 @@ impl Edge {
 }
 
 fn store_params(cache: &config::Cache) -> store::Params {
-    store::Params { memory: cache.memory, max_object: cache.max_object }
+    store::Params { memory: cache.memory, max_object: cache.max_object, admission: cache.admission }
 }
 
 fn open_log(log: &config::AccessLog, metrics: &Metrics) -> Result<AccessLog, String> {

@@ -121,6 +121,7 @@ fn what_was_recorded_is_on_the_page() {
     assert_eq!(page.value("hedgerow_backend_state", &backend("state", "ejected")), Some(0.0));
     assert_eq!(page.value("hedgerow_backend_latency_seconds", &backend("quantile", "0.99")), Some(0.04));
     assert_eq!(page.value("hedgerow_cache_evictions_total", &[]), Some(5.0));
+    assert_eq!(page.value("hedgerow_cache_refusals_total", &[]), Some(6.0));
     assert_eq!(page.value("hedgerow_config_reloads_total", &[("result", "rejected")]), Some(1.0));
     assert_eq!(page.value("hedgerow_config_last_reload_successful", &[]), Some(0.0));
     assert_eq!(page.value("hedgerow_config_generation", &[]), Some(7.0));
@@ -195,6 +196,7 @@ fn scrape() -> Scrape {
         tags_cut: 1,
         purges: 2,
     };
+    let cache = CacheSample { objects: 2, bytes: 4096, capacity: 1 << 30, stores: 7, evictions: 5, refusals: 6 };
     Scrape { backends: vec![healthy, silent], cache }
 }
 

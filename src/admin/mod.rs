@@ -76,6 +76,7 @@ impl Admin {
                 purged: stats.purged,
                 tags_cut: stats.tags_cut,
                 purges: stats.rules as u64,
+                refusals: stats.refused,
             },
         })
     }

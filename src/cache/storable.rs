@@ -76,6 +76,8 @@ pub enum NotStorable {
     GuessWithCookie,
     /// `Vary: *`, or a `Vary` that cannot be read: it would never match (§4.1).
     VaryStar,
+    /// Its key was not asked for as often as the route wants before it stores.
+    MinUses,
     /// As many variants of this key are kept as the route allows.
     TooManyVariants,
     /// Its body is larger than `max_object`.
@@ -106,6 +108,7 @@ impl NotStorable {
             NotStorable::Deception => "deception",
             NotStorable::GuessWithCookie => "guess-with-cookie",
             NotStorable::VaryStar => "vary-star",
+            NotStorable::MinUses => "min-uses",
             NotStorable::TooManyVariants => "too-many-variants",
             NotStorable::TooLarge => "too-large",
             NotStorable::Trailers => "trailers",
@@ -199,6 +202,11 @@ pub fn judge(params: &Params, request: Request<'_>, response: Response<'_>) -> R
         return Err(NotStorable::NeededField);
     }
     worth_storing(response)
+}
+
+/// Was the key asked for often enough to be stored? `uses` are the requests for it lately, this one included.
+pub const fn used_enough(uses: u8, min_uses: u8) -> Result<(), NotStorable> {
+    if uses >= min_uses { Ok(()) } else { Err(NotStorable::MinUses) }
 }
 
 /// Does it say how long it holds, and can the copy ever be used?
@@ -358,6 +366,14 @@ mod tests {
         let fields = [("cache-control", "max-age=9, no-store, must-understand")];
         assert_eq!(Case::new().judge(&fields), Ok(()));
         assert_eq!(Case { status: 599, ..Case::new() }.judge(&fields), Err(NotStorable::MustUnderstand));
+    }
+
+    #[test]
+    fn a_route_may_want_a_key_to_be_asked_for_more_than_once() {
+        assert_eq!(used_enough(0, 1), Err(NotStorable::MinUses));
+        assert_eq!(used_enough(1, 1), Ok(()));
+        assert_eq!(used_enough(2, 3), Err(NotStorable::MinUses));
+        assert_eq!(used_enough(u8::MAX, 100), Ok(()));
     }
 
     #[test]

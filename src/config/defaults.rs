@@ -83,5 +83,7 @@ pub const RETRY_MIN_PER_SECOND: f64 = 3.0;
 pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// `route.max_body`
 pub const MAX_BODY: u64 = 100 << 20;
+/// `route.cache.min_uses`: the first answer is stored.
+pub const MIN_USES: u8 = 1;
 /// `route.cache.collapse.wait`
 pub const COLLAPSE_WAIT: Duration = Duration::from_secs(5);

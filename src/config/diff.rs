@@ -76,6 +76,7 @@ impl Diff {
             ("cache.targets", old.cache.targets != new.cache.targets),
             ("cache.reveal", old.cache.reveal != new.cache.reveal),
             ("cache.tags", old.cache.tags != new.cache.tags),
+            ("cache.admission", old.cache.admission != new.cache.admission),
             ("log.level", old.log != new.log),
             ("access_log", old.access_log != new.access_log),
         ]);

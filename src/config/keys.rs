@@ -27,6 +27,7 @@ pub const KEYS: &[&str] = &[
     "cache.reveal.header",
     "cache.reveal.secret",
     "cache.tags",
+    "cache.admission",
     "log.level",
     "access_log.format",
     "access_log.output",
@@ -102,6 +103,7 @@ pub const KEYS: &[&str] = &[
     "route.cache.purge.allow",
     "route.cache.purge.token",
     "route.cache.purge.soft",
+    "route.cache.min_uses",
     "profile",
 ];
 

@@ -127,6 +127,18 @@ pub struct Cache {
     pub reveal: Reveal,
     /// The response fields that hold tags to purge by; clients do not see them.
     pub tags: Vec<HeaderName>,
+    /// What gets in where something else has to leave for it.
+    pub admission: Admission,
+}
+
+/// What gets into a full cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Admission {
+    /// What is asked for more often than what it would displace; the rest shares a small part of the memory.
+    #[default]
+    TinyLfu,
+    /// Everything, in the place of what has not been used for longest.
+    Lru,
 }
 
 /// `[cache.reveal]`: who is told `key` and `detail` in `Cache-Status`. Nobody unless said.
@@ -306,6 +318,8 @@ pub struct RouteCache {
     pub slice: Option<u64>,
     /// Who may purge with the method `PURGE`; `None`: it is forwarded like any other.
     pub purge: Option<Purge>,
+    /// Stored only if the key was asked for that often recently, 1 to 100.
+    pub min_uses: u8,
 }
 
 /// What becomes of the directives of requests (RFC 9111 §5.2.1), which are advice.

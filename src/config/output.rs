@@ -7,21 +7,23 @@ use log::LevelFilter;
 
 use super::read::Section;
 use super::value::Value;
-use super::{AccessLog, Cache, Log, LogFormat, LogOutput, Reveal, Secret, defaults, purge, server};
+use super::{AccessLog, Admission, Cache, Log, LogFormat, LogOutput, Reveal, Secret, defaults, purge, server};
 
 /// Reads `[cache]`.
 pub(super) fn cache(mut section: Section<'_>) -> Cache {
     let name = section.optional("name").and_then(|value| cache_name(&value));
     let memory = section.size("memory", 64 << 10..=1 << 50, defaults::CACHE_MEMORY);
-    let max_object = section.size("max_object", 1..=4095 << 20, defaults::MAX_OBJECT.min(memory / 2));
+    let max_object = section.size("max_object", 1..=4095 << 20, defaults::MAX_OBJECT.min(largest_object(memory)));
     if max_object > memory {
         section.spot_of("max_object").error("is larger than memory, so that it could never be stored");
-    } else if max_object > memory / 2 {
-        section.spot_of("max_object").warning("is larger than half of memory, the largest that is stored");
+    } else if max_object > largest_object(memory) {
+        section.spot_of("max_object").warning("is larger than two fifths of memory, the largest that is stored");
     }
     let targets = section.optional("targets").map(|value| targets(&value));
     let reveal = reveal(section.section("reveal"));
     let tags = section.optional("tags").map_or_else(purge::default_tag_fields, |value| purge::tag_fields(&value));
+    let admission = section.optional("admission");
+    let admission = admission.and_then(|v| v.word(&[("tinylfu", Admission::TinyLfu), ("lru", Admission::Lru)]));
     section.finish();
     Cache {
         name: name.unwrap_or_else(|| defaults::CACHE_NAME.to_owned()),
@@ -30,7 +32,13 @@ pub(super) fn cache(mut section: Section<'_>) -> Cache {
         targets: targets.unwrap_or_else(|| defaults::TARGETS.to_vec()),
         reveal,
         tags,
+        admission: admission.unwrap_or_default(),
     }
+}
+
+/// The largest body that a store of `memory` bytes keeps, whatever `max_object` says.
+fn largest_object(memory: u64) -> u64 {
+    memory / 5 * 2
 }
 
 /// Names of targeted fields (RFC 9213), the one that goes first first.

@@ -30,6 +30,7 @@ pub(super) struct Policy {
     collapse_wait: Option<Duration>,
     slice: Option<Option<u64>>,
     purge: Option<Purge>,
+    min_uses: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,6 +77,10 @@ impl Policy {
             collapse_wait: present(cache.section("collapse"), collapse),
             slice: cache.optional("slice").and_then(|value| slice(&value)),
             purge: present(cache.section("purge"), purge::purge),
+            min_uses: cache
+                .optional("min_uses")
+                .and_then(|value| value.integer(1..=100))
+                .and_then(|uses| u8::try_from(uses).ok()),
         };
         cache.finish();
         policy
@@ -98,6 +103,7 @@ impl Policy {
             collapse_wait: self.collapse_wait.or(base.collapse_wait),
             slice: self.slice.or(base.slice),
             purge: self.purge.or(base.purge),
+            min_uses: self.min_uses.or(base.min_uses),
         }
     }
 
@@ -131,6 +137,7 @@ impl Policy {
             collapse_wait: self.collapse_wait.unwrap_or(defaults::COLLAPSE_WAIT),
             slice: self.slice.flatten(),
             purge: self.purge,
+            min_uses: self.min_uses.unwrap_or(defaults::MIN_USES),
         }
     }
 }

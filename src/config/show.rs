@@ -12,7 +12,8 @@ use super::backend::show_address;
 use super::purge::shown_field;
 use super::units::{show_duration, show_ratio, show_size};
 use super::{
-    Cache, ClientDirectives, Config, HealthCheck, LogFormat, LogOutput, Pool, Purge, Route, RouteCache, Server, Tls,
+    Admission, Cache, ClientDirectives, Config, HealthCheck, LogFormat, LogOutput, Pool, Purge, Route, RouteCache,
+    Server, Tls,
 };
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
@@ -49,6 +50,10 @@ fn shared_cache(cache: &Cache) -> Value {
         "memory": show_size(cache.memory),
         "max_object": show_size(cache.max_object),
         "tags": cache.tags.iter().map(shown_field).collect::<Vec<_>>(),
+        "admission": match cache.admission {
+            Admission::TinyLfu => "tinylfu",
+            Admission::Lru => "lru",
+        },
         "targets": cache.targets.iter().map(|name| name.as_str()).collect::<Vec<_>>(),
         "reveal": { "clients": cache.reveal.clients.iter().map(ToString::to_string).collect::<Vec<_>>() },
     });
@@ -199,6 +204,7 @@ fn cache(cache: &RouteCache) -> Value {
         },
         "collapse": { "wait": time(cache.collapse_wait) },
         "slice": cache.slice.map_or_else(|| "off".to_owned(), show_size),
+        "min_uses": cache.min_uses,
     });
     if let Some(heuristic) = &cache.freshness.heuristic {
         shown["heuristic"] = json!({ "fraction": show_ratio(heuristic.fraction), "max": time(heuristic.max) });

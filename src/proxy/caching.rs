@@ -20,6 +20,7 @@ use super::ctx::Ctx;
 use super::flights::Flights;
 use super::invalidating;
 use super::parts;
+use super::uses;
 use crate::cache::directives::RequestDirectives;
 use crate::cache::freshness::{self, Freshness};
 use crate::cache::reuse::{self, Reuse};
@@ -181,7 +182,8 @@ pub(super) fn judge_response(
     }
     let merged = merge_not_modified(session, &route, ctx, now);
     let head = merged.as_ref().unwrap_or(response);
-    let admitted = admit(shared.store, &route, session, ctx, head, asked, now);
+    let admitted = admit(shared.store, &route, session, ctx, head, asked, now)
+        .and_then(|stored| uses::admit(shared.store, &route, session).map(|()| stored));
     if let Some(key) = session.cache.maybe_cache_key() {
         let refused = admitted.as_ref().map(|_| ()).map_err(|reason| Refusal { reason: *reason, at: now });
         shared.refusals.note(key.primary_bin(), refused);
@@ -195,9 +197,10 @@ pub(super) fn judge_response(
             ctx.cache.not_storable = Some(reason);
             RespCacheable::Uncacheable(match reason {
                 // This request's doing: the predictor, which skips custom reasons, is not to hold it against the key.
-                NotStorable::RequestNoStore | NotStorable::Authorization | NotStorable::TooManyVariants => {
-                    NoCacheReason::Custom(reason.as_str())
-                }
+                NotStorable::RequestNoStore
+                | NotStorable::Authorization
+                | NotStorable::TooManyVariants
+                | NotStorable::MinUses => NoCacheReason::Custom(reason.as_str()),
                 _ => NoCacheReason::OriginNotCache,
             })
         }

@@ -20,6 +20,7 @@ mod respond;
 mod resume;
 mod upload;
 mod upstream;
+mod uses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +121,9 @@ impl ProxyHttp for Proxy {
     }
 
     fn cache_key_callback(&self, session: &Session, ctx: &mut Ctx) -> Result<CacheKey> {
-        Ok(caching::cache_key(session, ctx))
+        let key = caching::cache_key(session, ctx);
+        uses::note(self.cache.store, session, ctx, &key);
+        Ok(key)
     }
 
     fn cache_vary_filter(&self, meta: &CacheMeta, ctx: &mut Ctx, request: &RequestHeader) -> Option<HashBinary> {

@@ -13,6 +13,7 @@ use pingora::cache::key::HashBinary;
 use super::label::Standing;
 use super::meta::{Meta, Serial};
 use super::parts::Parts;
+use super::seat::Seat;
 use crate::cache::content_range::Span;
 
 /// Smaller pieces than this are copied together as they come: 64 KiB is what pingora reads at once at most, and
@@ -73,9 +74,15 @@ pub(super) struct Stored {
     pub(super) parts: Option<Parts>,
     /// How it stands to the purges.
     pub(super) standing: Standing,
+    pub(super) seat: Seat,
 }
 
 impl Stored {
+    /// A complete response that is on no shelf yet.
+    pub(super) fn new(place: Place, serial: Serial, meta: Meta, body: Body, standing: Standing) -> Stored {
+        Stored { place, serial, meta, body, parts: None, standing, seat: Seat::default() }
+    }
+
     /// Bytes of memory it takes.
     pub(super) fn weight(&self) -> u64 {
         OVERHEAD + self.meta.weight() + self.body.weight() + self.standing.weight()
@@ -85,7 +92,7 @@ impl Stored {
     pub(super) fn with_meta(&self, mut meta: Meta) -> Stored {
         let standing = self.standing.renewed(meta.take_label());
         let (body, parts) = (self.body.clone(), self.parts.clone());
-        Stored { place: self.place, serial: self.serial, meta, body, parts, standing }
+        Stored { place: self.place, serial: self.serial, meta, body, parts, standing, seat: Seat::default() }
     }
 }
 

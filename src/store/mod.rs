@@ -34,11 +34,13 @@ mod refusals;
 mod resize;
 mod room;
 mod rules;
+mod seat;
 mod shard;
 mod shelf;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -64,17 +66,22 @@ pub use refusals::{Refusal, Refusals};
 use room::{Claim, Room, Shares};
 pub use rules::Full;
 use rules::{Rules, Verdict};
-use shelf::Shelf;
+use shelf::{Shelf, Shelved};
 use stats::Counts;
 pub use stats::Stats;
+use uses::Uses;
+
+use crate::config::Admission;
 
 /// How large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Params {
     /// Bound in bytes for bodies, heads and keys, of entries and of what fills retain.
     pub memory: u64,
-    /// Largest body stored, in bytes. No more than half of `memory` and just below 4 GiB have effect.
+    /// Largest body stored, in bytes. No more than two fifths of `memory` and just below 4 GiB have effect.
     pub max_object: u64,
+    /// What gets on a full shelf.
+    pub admission: Admission,
 }
 
 /// Where entries are.
@@ -101,6 +108,8 @@ pub struct Store {
     /// One of them may free much memory.
     wide: AtomicBool,
     /// Held while the size changes, and while a sweep goes through what is stored.
+    uses: Uses,
+    /// Held while the size changes.
     resizing: Mutex<()>,
 }
 
@@ -110,10 +119,10 @@ impl Store {
     /// It is leaked because pingora's `Storage` takes `&'static self`: readers and writers of a body outlive the
     /// request that looked it up. There is one per edge, and a reload changes it in place with [`Store::resize`].
     pub fn new(params: Params) -> &'static Store {
-        let shares = Shares::of(params.memory, params.max_object);
+        let shares = Shares::of(params.memory, params.max_object, params.admission);
         let families = Arc::new(Families::default());
         let counts = Counts::default();
-        let current = Arc::new(Shelf::new(shares.entries, Arc::clone(&families), Arc::clone(&counts.evicted)));
+        let current = Arc::new(Shelf::new(shares, Arc::clone(&families), Arc::clone(&counts.evicted)));
         let room = Arc::new(Room::default());
         room.resize(shares.fills);
         Box::leak(Box::new(Store {
@@ -127,6 +136,7 @@ impl Store {
             rules: Rules::default(),
             unswept: Notify::new(),
             wide: AtomicBool::new(false),
+            uses: Uses::default(),
             resizing: Mutex::new(()),
         }))
     }
@@ -152,6 +162,18 @@ impl Store {
     }
 
     /// The entry in `slot`, unless it is purged: then it is removed. No resource's lock may be held.
+    /// Counts a client's request for a resource, by the hash of its key without variance. How often it was asked for
+    /// recently, this time included: approximate, rarely too high; 255 means at least that.
+    pub fn note_use(&self, primary: &HashBinary) -> u8 {
+        self.uses.note(primary)
+    }
+
+    /// How often a resource was asked for recently, as far as [`Store::note_use`] was told.
+    pub fn uses(&self, primary: &HashBinary) -> u8 {
+        self.uses.of(primary)
+    }
+
+    /// The entry in `slot`.
     fn get(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
         let entry = self.raw(slot)?;
         if self.rules.judge(&entry.standing) == Verdict::Gone {
@@ -169,11 +191,10 @@ impl Store {
     /// The entry in `slot`, purged or not.
     fn raw(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
         let shelves = self.shelves.load();
-        // In this order: a move inserts before it removes.
-        if let Some(previous) = &shelves.previous {
-            return previous.get(slot).or_else(|| shelves.current.get(slot));
-        }
-        shelves.current.get(slot)
+        let found = shelves.current.get(slot);
+        let Some(previous) = &shelves.previous else { return found };
+        // A move inserts before it removes: what is in neither now has come to the current one in between.
+        found.or_else(|| previous.get(slot)).or_else(|| shelves.current.get(slot))
     }
 
     fn next_serial(&self) -> Serial {
@@ -206,7 +227,9 @@ impl Store {
                 let mut meta = fill.meta.clone();
                 meta.settle(body.len())?;
                 let standing = fill.standing.clone();
-                self.put(Stored { place: fill.place, serial: fill.serial, meta, body, parts: None, standing });
+                if self.put(Stored::new(fill.place, fill.serial, meta, body, standing)) == Shelved::Side {
+                    self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                }
                 self.counts.stored.fetch_add(1, Ordering::Relaxed);
             }
             Err(reason) => self.counts.count_not_stored(reason),
@@ -214,7 +237,6 @@ impl Store {
         self.open.remove(&mut shard, fill);
         drop(shard);
         self.counts.cut.fetch_add(fill.end(true), Ordering::Relaxed);
-        self.shelves.load().current.settle();
         Ok(())
     }
 
@@ -232,11 +254,10 @@ impl Store {
         drop(shard);
         self.counts.count_not_stored(reason);
         self.counts.cut.fetch_add(fill.end(false), Ordering::Relaxed);
-        self.shelves.load().current.settle();
     }
 
     /// Stores `entry`. The resource's lock must be held.
-    fn put(&self, entry: Stored) {
+    fn put(&self, entry: Stored) -> Shelved {
         if !entry.place.is_secondary() {
             // pingora no longer takes variants from before the lineage of the primary slot; without this they would
             // count as variants until they are evicted. Of parts, those of the same variant have become useless.
@@ -253,20 +274,22 @@ impl Store {
         self.families.note(&entry);
         let slot = entry.place.slot;
         let shelves = self.shelves.load();
-        shelves.current.insert(Arc::new(entry));
+        let shelved = shelves.current.insert(Arc::new(entry));
         if let Some(previous) = &shelves.previous {
             previous.remove(&slot);
         }
+        shelved
     }
 
     /// Removes what is in `slot`. The resource's lock must be held.
     fn take(&self, slot: &HashBinary) -> bool {
         let shelves = self.shelves.load();
         let previous = shelves.previous.as_ref().and_then(|previous| previous.remove(slot));
-        if let Some(entry) = &previous {
+        let gone = [previous, shelves.current.remove(slot)];
+        for entry in gone.iter().flatten() {
             self.families.forget(&entry.place, entry.serial);
         }
-        shelves.current.remove(slot).is_some() || previous.is_some()
+        gone.iter().any(Option::is_some)
     }
 
     /// The slots meant by `place`: the whole family for a resource, one for a variant.

@@ -255,7 +255,7 @@ impl Store {
         }
         let place = Place { primary: *primary, slot: at };
         let parts = Some(Parts { extent, births: births.into() });
-        self.put(Stored { place, serial, meta, body, parts, standing });
+        self.put(Stored { parts, ..Stored::new(place, serial, meta, body, standing) });
     }
 
     /// Makes parts that are the whole a complete entry. Whether it was.
@@ -280,7 +280,7 @@ impl Store {
         };
         let mut meta = meta.clone().of_body(serial);
         let Ok(()) = meta.settle(body.len()) else { return false };
-        self.put(Stored { place, serial, meta, body: body.clone(), parts: None, standing: standing.clone() });
+        self.put(Stored::new(place, serial, meta, body.clone(), standing.clone()));
         true
     }
 }
@@ -456,7 +456,6 @@ impl Partial {
         drop(shard);
         self.claim.shrink_to(0);
         self.store.counts.stored.fetch_add(1, Ordering::Relaxed);
-        self.store.shelves.load().current.settle();
     }
 }
 

@@ -1,11 +1,20 @@
-//! Entries in a moka cache, bounded by weight.
+//! Entries in two moka caches, bounded by weight: a main shelf that is hard to get on, and a side shelf for the rest.
 //!
-//! * *Evicts the least recently used.* moka's default, TinyLFU, admits a newcomer to a full cache only if it was asked
-//!   for more often than all that it would displace *together*, and counts no further than 15: once the cache is full of
-//!   pages nobody could ever get a 1 MiB bundle in.
-//! * *Eviction is asked for after each insert.* On its own moka evicts once 64 writes have come together or 0.3 s have
-//!   passed, and until then may be 64 of the largest objects above the bound.
-//! * *moka's clocks are not used*; what is fresh is decided with the entry's own dates.
+//! * *The main shelf admits by TinyLFU*, moka's default: a newcomer gets on a full shelf only if it was asked for more
+//!   often than all that it would displace *together*. A crawl that asks for every page once displaces nothing there.
+//! * *The side shelf takes what the main one refuses* and evicts the least recently used. TinyLFU counts no further than
+//!   15, so with the main shelf alone a cache full of pages would never let a 1 MiB bundle in. Here it comes in beside
+//!   them, and stays as long as it is asked for before as much else was refused as the side shelf holds. What is
+//!   fetched again tries the main shelf again, and knows by then how often it was asked for.
+//! * *No memory is set aside for a kind of entry.* While the main shelf has room it refuses nothing, whatever the size, and
+//!   the side shelf is filled by what is refused.
+//!
+//! An entry is on one of the two. Every lookup asks the main shelf first, since it is there that moka counts, also when
+//! it has nothing.
+//!
+//! Eviction is asked for with each insert: on its own moka evicts once 64 writes have come together or 0.3 s have passed,
+//! and until then may be 64 of the largest objects above the bound. moka's clocks are not used; what is fresh is decided
+//! with the entry's own dates.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,79 +26,137 @@ use pingora::cache::key::HashBinary;
 
 use super::entry::Stored;
 use super::family::Families;
+use super::room::Shares;
+
+type Entries = Cache<HashBinary, Arc<Stored>>;
+
+/// Where an entry was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shelved {
+    /// On the main shelf, or the only one.
+    Main,
+    /// On the side shelf, because TinyLFU refused it.
+    Side,
+}
+
+/// Where entries leave the store.
+#[derive(Clone, Debug)]
+struct Exit {
+    families: Arc<Families>,
+    evicted: Arc<AtomicU64>,
+    /// Set when entries are moved elsewhere: leaving the shelf then no longer means leaving the store.
+    retired: Arc<AtomicBool>,
+}
+
+impl Exit {
+    /// moka has put the entry out.
+    fn take(&self, entry: &Stored) {
+        if !self.retired.load(Ordering::Acquire) && entry.seat.leave() {
+            self.families.forget(&entry.place, entry.serial);
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 /// A bounded set of entries by slot.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    cache: Cache<HashBinary, Arc<Stored>>,
-    capacity: u64,
-    /// Set when its entries are moved elsewhere: leaving this shelf then no longer means leaving the store.
-    retired: Arc<AtomicBool>,
+    /// `None` where all of the memory is under LRU.
+    main: Option<Entries>,
+    side: Entries,
+    shares: Shares,
+    exit: Exit,
 }
 
 impl Shelf {
-    /// An empty shelf for `capacity` bytes. Entries that leave it are forgotten by `families`; those that had to make
-    /// room for others are counted in `evicted`.
-    pub(super) fn new(capacity: u64, families: Arc<Families>, evicted: Arc<AtomicU64>) -> Shelf {
-        let retired = Arc::new(AtomicBool::new(false));
-        let is_retired = Arc::clone(&retired);
-        let cache = Cache::builder()
-            .max_capacity(capacity)
-            .weigher(|_, entry: &Arc<Stored>| u32::try_from(entry.weight()).unwrap_or(u32::MAX))
-            .eviction_policy(EvictionPolicy::lru())
-            .eviction_listener(move |_, entry: Arc<Stored>, cause| {
-                if cause == RemovalCause::Replaced || is_retired.load(Ordering::Acquire) {
-                    return;
-                }
-                families.forget(&entry.place, entry.serial);
-                if cause == RemovalCause::Size {
-                    evicted.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-            .build();
-        Shelf { cache, capacity, retired }
+    /// An empty shelf. Entries that have to make room for others are forgotten by `families` and counted in `evicted`.
+    pub(super) fn new(shares: Shares, families: Arc<Families>, evicted: Arc<AtomicU64>) -> Shelf {
+        let exit = Exit { families, evicted, retired: Arc::default() };
+        let build = |capacity: u64, policy: EvictionPolicy| -> Entries {
+            let exit = exit.clone();
+            Cache::builder()
+                .max_capacity(capacity)
+                .weigher(|_, entry: &Arc<Stored>| u32::try_from(entry.weight()).unwrap_or(u32::MAX))
+                .eviction_policy(policy)
+                .eviction_listener(move |_, entry: Arc<Stored>, cause| {
+                    // Who removes or replaces an entry does what goes with it.
+                    if cause == RemovalCause::Size {
+                        exit.take(&entry);
+                    }
+                })
+                .build()
+        };
+        let main = (shares.main() > 0).then(|| build(shares.main(), EvictionPolicy::tiny_lfu()));
+        let side = build(shares.side, EvictionPolicy::lru());
+        Shelf { main, side, shares, exit }
     }
 
+    /// The entry in `slot`. Counts as one use of it, found or not.
     pub(super) fn get(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
-        self.cache.get(slot)
+        self.main.as_ref().and_then(|main| main.get(slot)).or_else(|| self.side.get(slot))
     }
 
     pub(super) fn contains(&self, slot: &HashBinary) -> bool {
-        self.cache.contains_key(slot)
+        self.main.as_ref().is_some_and(|main| main.contains_key(slot)) || self.side.contains_key(slot)
     }
 
-    pub(super) fn insert(&self, entry: Arc<Stored>) {
-        self.cache.insert(entry.place.slot, entry);
+    /// Puts the entry in its slot and evicts what is then above the bound. Not to be called twice at once for one slot.
+    pub(super) fn insert(&self, entry: Arc<Stored>) -> Shelved {
+        let slot = entry.place.slot;
+        if let Some(main) = &self.main {
+            entry.seat.offer();
+            main.insert(slot, Arc::clone(&entry));
+            // moka judges here, or has judged on another thread by the time this returns.
+            main.run_pending_tasks();
+            if main.contains_key(&slot) && entry.seat.take() {
+                self.side.invalidate(&slot);
+                return Shelved::Main;
+            }
+        }
+        entry.seat.sit();
+        self.side.insert(slot, Arc::clone(&entry));
+        self.side.run_pending_tasks();
+        if !self.side.contains_key(&slot) {
+            // moka says nothing of what a cache without capacity refuses.
+            self.exit.take(&entry);
+        }
+        if self.main.is_some() { Shelved::Side } else { Shelved::Main }
     }
 
     pub(super) fn remove(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
-        self.cache.remove(slot)
+        let main = self.main.as_ref().and_then(|main| main.remove(slot));
+        let side = self.side.remove(slot);
+        main.or(side)
     }
 
     /// Evicts what is above the bound.
     pub(super) fn settle(&self) {
-        self.cache.run_pending_tasks();
+        self.both().for_each(Entries::run_pending_tasks);
     }
 
     /// From now on entries may leave it without being forgotten.
     pub(super) fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+        self.exit.retired.store(true, Ordering::Release);
     }
 
-    /// Its entries, in no order.
+    /// Its entries: those of the main shelf, then those of the side shelf, in no order.
     pub(super) fn entries(&self) -> impl Iterator<Item = Arc<Stored>> + '_ {
-        self.cache.iter().map(|(_, entry)| entry)
+        self.both().flat_map(|cache| cache.iter().map(|(_, entry)| entry))
     }
 
-    pub(super) fn capacity(&self) -> u64 {
-        self.capacity
+    pub(super) fn shares(&self) -> Shares {
+        self.shares
     }
 
     pub(super) fn objects(&self) -> u64 {
-        self.cache.entry_count()
+        self.both().map(Entries::entry_count).sum()
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.cache.weighted_size()
+        self.both().map(Entries::weighted_size).sum()
+    }
+
+    fn both(&self) -> impl Iterator<Item = &Entries> {
+        self.main.iter().chain([&self.side])
     }
 }

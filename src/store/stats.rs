@@ -23,6 +23,8 @@ pub struct Stats {
     pub stored: u64,
     /// Entries that had to make room since the start.
     pub evicted: u64,
+    /// Responses that TinyLFU kept off the main shelf since the start; stored on the side shelf.
+    pub refused: u64,
     /// Entries purged since the start.
     pub purged: u64,
     /// Tags left out since the start because they were too many or too long.
@@ -40,6 +42,7 @@ pub struct Stats {
 pub(super) struct Counts {
     pub(super) stored: AtomicU64,
     pub(super) evicted: Arc<AtomicU64>,
+    pub(super) refused: AtomicU64,
     pub(super) purged: AtomicU64,
     pub(super) tags_cut: AtomicU64,
     not_stored: [AtomicU64; NotStored::ALL.len()],
@@ -61,11 +64,12 @@ impl Store {
         Stats {
             objects: both(Shelf::objects),
             bytes: both(Shelf::bytes),
-            capacity: shelves.current.capacity(),
+            capacity: shelves.current.shares().entries,
             fills: self.open.count() as u64,
             filling: self.room.used(),
             stored: count(&self.counts.stored),
             evicted: count(&self.counts.evicted),
+            refused: count(&self.counts.refused),
             purged: count(&self.counts.purged),
             tags_cut: count(&self.counts.tags_cut),
             rules: self.rules.count(),

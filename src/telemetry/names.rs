@@ -226,6 +226,8 @@ definitions! {
         "Purges refused, by reason";
     PURGES_PENDING: "hedgerow_purges_pending" Gauge None, &[],
         "Purges kept until everything has seen them";
+    CACHE_REFUSALS: "hedgerow_cache_refusals_total" Counter None, &[],
+        "Objects that were asked for too rarely for the main part of a full cache, stored in the rest";
     CONFIG_GENERATION: "hedgerow_config_generation" Gauge None, &[],
         "Generation of the snapshot in use; the first is 1";
     CONFIG_RELOADS: "hedgerow_config_reloads_total" Counter None, &[words("result", ReloadResult::WORDS)],

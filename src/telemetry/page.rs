@@ -82,6 +82,8 @@ pub struct CacheSample {
     pub tags_cut: u64,
     /// Purges that are kept.
     pub purges: u64,
+    /// Objects refused at admission to the main part since the start.
+    pub refusals: u64,
 }
 
 impl Metrics {
@@ -207,7 +209,8 @@ impl Page {
             causes.try_for_each(|(cause, tally)| family.tally([cause], tally))
         })?;
         page.family(&names::PURGES_REFUSED, |family| family.tally([], &self.counters.purges_refused))?;
-        page.gauge(&names::PURGES_PENDING, cache.purges)
+        page.gauge(&names::PURGES_PENDING, cache.purges)?;
+        page.counter(&names::CACHE_REFUSALS, cache.refusals)
     }
 
     fn edge(&self, page: &mut Families<'_>) -> fmt::Result {

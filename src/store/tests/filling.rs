@@ -145,7 +145,7 @@ proptest! {
         let whole = Bytes::from(pattern(total));
         // With a small one the fill passes somewhere on the way.
         let max_object = if small { 200_000 } else { 8 * MIB };
-        let store = Store::new(Params { memory: 64 * MIB, max_object });
+        let store = Store::new(sized(64 * MIB, max_object));
         let length = total.to_string();
         let fields = if declared { vec![("content-length", length.as_str())] } else { vec![] };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

@@ -6,7 +6,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// Room for one object of 4 MiB, and no further fills beside it.
 fn small() -> &'static Store {
-    Store::new(Params { memory: 32 * MIB, max_object: 4 * MIB })
+    Store::new(sized(32 * MIB, 4 * MIB))
 }
 
 fn chunk(n: usize) -> Bytes {
@@ -187,7 +187,7 @@ async fn a_departed_client_does_not_stop_it_for_the_others() {
 #[tokio::test]
 async fn fills_share_their_room_and_the_one_too_many_passes() {
     // Half of it, 4 MiB, is for fills.
-    let store = Store::new(Params { memory: 8 * MIB, max_object: 4 * MIB });
+    let store = Store::new(sized(8 * MIB, 4 * MIB));
     let (one, two) = (key("one"), key("two"));
     let (mut writer_one, mut own_one) = fill(store, &one, meta(&[])).await;
     let (mut writer_two, mut own_two) = fill(store, &two, meta(&[])).await;

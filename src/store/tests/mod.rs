@@ -1,5 +1,6 @@
 //! The store as pingora uses it.
 
+mod admission;
 mod complete;
 mod filling;
 mod large;
@@ -20,8 +21,13 @@ use super::*;
 
 const MIB: u64 = 1 << 20;
 
+/// As large as this, under the default policy.
+fn sized(memory: u64, max_object: u64) -> Params {
+    Params { memory, max_object, admission: Admission::TinyLfu }
+}
+
 fn store() -> &'static Store {
-    Store::new(Params { memory: 64 * MIB, max_object: 8 * MIB })
+    Store::new(sized(64 * MIB, 8 * MIB))
 }
 
 fn trace() -> SpanHandle {

@@ -92,7 +92,7 @@ fn a_purge_takes_parts_and_those_that_come_in() {
 
 #[test]
 fn the_oldest_bytes_go_beyond_the_largest_object() {
-    let store = Store::new(Params { memory: 64 * MIB, max_object: MIB });
+    let store = Store::new(sized(64 * MIB, MIB));
     let (meta, body) = (tagged("\"a\""), pattern(3 * MIB as usize));
     let mib = MIB as usize;
     take(store, &meta, &body, 2 * mib, 3 * mib);
@@ -108,7 +108,7 @@ fn the_oldest_bytes_go_beyond_the_largest_object() {
 
 #[test]
 fn small_ranges_far_apart_are_bounded_in_number() {
-    let store = Store::new(Params { memory: 64 * MIB, max_object: MIB });
+    let store = Store::new(sized(64 * MIB, MIB));
     let (meta, body) = (tagged("\"a\""), pattern(4000));
     for at in (0..3000).step_by(2) {
         take(store, &meta, &body, at, at + 1);
@@ -121,7 +121,7 @@ fn small_ranges_far_apart_are_bounded_in_number() {
 
 #[test]
 fn more_than_the_largest_object_is_kept_up_to_that() {
-    let store = Store::new(Params { memory: 64 * MIB, max_object: MIB });
+    let store = Store::new(sized(64 * MIB, MIB));
     let mut partial = store.take_part(A, &tagged("\"a\""), extent(5, 10 << 30, 10 << 30), 16);
     assert!(!partial.is_to_be_whole());
     let piece = Bytes::from(pattern(MIB as usize / 2));
@@ -134,7 +134,7 @@ fn more_than_the_largest_object_is_kept_up_to_that() {
 
 #[test]
 fn what_fills_have_no_room_for_is_not_kept() {
-    let store = Store::new(Params { memory: 8 * MIB, max_object: MIB });
+    let store = Store::new(sized(8 * MIB, MIB));
     let meta = tagged("\"a\"");
     let piece = Bytes::from(pattern(MIB as usize - 1));
     let mut one = store.take_part(A, &meta, extent(0, MIB, MIB * 2), 16);
@@ -148,7 +148,7 @@ fn what_fills_have_no_room_for_is_not_kept() {
 
 #[test]
 fn parts_go_stale_and_are_evicted_like_the_rest() {
-    let store = Store::new(Params { memory: 2 * MIB, max_object: MIB / 2 });
+    let store = Store::new(sized(2 * MIB, MIB / 2));
     let (meta, body) = (tagged("\"a\""), pattern(MIB as usize));
     for name in 0..16 {
         let mut partial = store.take_part([name; 16], &meta, extent(0, MIB / 2, MIB), 16);
@@ -219,7 +219,7 @@ proptest! {
     /// its validator names, byte by byte.
     #[test]
     fn bytes_are_those_of_one_body(all in proptest::collection::vec(came(), 1..24), largest in 30_000..300_000u64) {
-        let store = Store::new(Params { memory: 64 * MIB, max_object: largest });
+        let store = Store::new(sized(64 * MIB, largest));
         let bodies: [Vec<u8>; 2] = [pattern(200_000), pattern(200_000).iter().map(|b| !b).collect()];
         let metas = [tagged("\"a\""), tagged("\"b\"")];
         for Came { version, start, length, share } in all {

@@ -78,7 +78,7 @@ impl House {
                 }
             }
         });
-        let store = Store::new(Params { memory: 64 * MIB, max_object: LIMIT as u64 });
+        let store = Store::new(Params { memory: 64 * MIB, max_object: LIMIT as u64, admission: Admission::TinyLfu });
         let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Edge { store, origin }));
         let (running, shutdown) = watch::channel(false);
         House { store, proxy, origins, _running: running, shutdown }

@@ -218,10 +218,10 @@ async fn entries_keep_their_standing_when_they_are_moved() {
     let store = store();
     keep(store, "/a", &["x"]).await;
     store.purge_by(tag("x"), Some(at(120))).unwrap();
-    store.resize(Params { memory: 96 * MIB, max_object: 8 * MIB });
+    store.resize(sized(96 * MIB, 8 * MIB));
     assert!(!get(store, &key("/a")).await.unwrap().0.is_fresh(at(120)));
     store.purge_by(Selector::All, None).unwrap();
-    store.resize(Params { memory: 64 * MIB, max_object: 8 * MIB });
+    store.resize(sized(64 * MIB, 8 * MIB));
     assert!(get(store, &key("/a")).await.is_none());
 }
 
@@ -240,7 +240,7 @@ async fn a_sweep_is_due_soon_after_a_wide_purge_and_later_after_a_small_one() {
 /// Not a measurement: a purge that walked over the entries would take a hundred times as long here.
 #[tokio::test]
 async fn a_purge_takes_no_longer_for_more_entries() {
-    let (few, many) = (store(), Store::new(Params { memory: 512 * MIB, max_object: MIB }));
+    let (few, many) = (store(), Store::new(sized(512 * MIB, MIB)));
     for (store, count) in [(few, 100), (many, 10_000)] {
         for n in 0..count {
             keep(store, &format!("/{n}"), &["x"]).await;

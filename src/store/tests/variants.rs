@@ -69,7 +69,7 @@ async fn expiring_a_resource_expires_its_variants() {
 
 #[tokio::test]
 async fn an_evicted_variant_is_no_longer_counted() {
-    let store = Store::new(Params { memory: 2 * MIB, max_object: MIB });
+    let store = Store::new(Params { memory: 2 * MIB, max_object: MIB, admission: Admission::TinyLfu });
     let primary = key("a").primary_bin();
     put(store, &key("a"), born(100, 0), &pattern(100_000)).await;
     for n in 1..100 {

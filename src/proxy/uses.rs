@@ -1,0 +1,29 @@
+//! `min_uses`: a response is stored once its key was asked for that often.
+
+use pingora::cache::CacheKey;
+use pingora::cache::key::CacheHashKey;
+use pingora::proxy::Session;
+
+use super::ctx::Ctx;
+use crate::cache::storable::{self, NotStorable};
+use crate::snapshot::Route;
+use crate::store::Store;
+
+/// Counts the request for its key. Pingora asks for the key once per request, however often it then looks it up. A
+/// refresh in the background is no client's request and not counted; nor is anything where one use is enough.
+pub(super) fn note(store: &Store, session: &Session, ctx: &Ctx, key: &CacheKey) {
+    let wanted = ctx.route.as_ref().map_or(1, |route| route.config.cache.min_uses);
+    if wanted > 1 && session.subrequest_ctx.is_none() {
+        store.note_use(&key.primary_bin());
+    }
+}
+
+/// Was the key asked for often enough? What replaces a stored response has shown that before.
+pub(super) fn admit(store: &Store, route: &Route, session: &Session) -> Result<(), NotStorable> {
+    let wanted = route.config.cache.min_uses;
+    if wanted <= 1 || session.cache.maybe_cache_meta().is_some() {
+        return Ok(());
+    }
+    let uses = session.cache.maybe_cache_key().map_or(0, |key| store.uses(&key.primary_bin()));
+    storable::used_enough(uses, wanted)
+}
