@@ -195,8 +195,8 @@ fn scrape() -> Scrape {
         purged: 3,
         tags_cut: 1,
         purges: 2,
+        refusals: 6,
     };
-    let cache = CacheSample { objects: 2, bytes: 4096, capacity: 1 << 30, stores: 7, evictions: 5, refusals: 6 };
     Scrape { backends: vec![healthy, silent], cache }
 }
 
