@@ -63,6 +63,11 @@ async fn look(store: &'static Store, n: usize) -> (u128, bool) {
 async fn measure(size: usize) {
     let store = filled(size).await;
     let mut rng = fastrand::Rng::with_seed(1);
+    // Of entries that the processor's caches have lost: what memory costs, without any purge.
+    let mut cold = Vec::new();
+    for _ in 0..ROUNDS {
+        cold.push(look(store, rng.usize(..size)).await.0);
+    }
     let (mut purge, mut first, mut again, mut gone) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         // The first half is purged one by one, the second half is looked up.
@@ -81,7 +86,8 @@ async fn measure(size: usize) {
     store.sweep(SystemTime::now());
     let sweep = began.elapsed();
     println!(
-        "{size:>8} | {:>7} | {:>7} | {:>7} | {:>7} | {:>9.1}",
+        "{size:>8} | {:>8} | {:>7} | {:>7} | {:>7} | {:>7} | {:>9.1}",
+        median(cold),
         median(purge),
         median(first),
         median(again),
@@ -91,7 +97,7 @@ async fn measure(size: usize) {
 }
 
 fn main() {
-    println!("entries  | purge   | 1st hit | 2nd hit | miss    | sweep (ms)");
+    println!("entries  | cold hit | purge   | 1st hit | 2nd hit | miss    | sweep (ms)");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for size in SIZES {
         runtime.block_on(measure(size));

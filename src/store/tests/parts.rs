@@ -149,7 +149,8 @@ fn what_fills_have_no_room_for_is_not_kept() {
 #[test]
 fn parts_go_stale_and_are_evicted_like_the_rest() {
     let store = Store::new(sized(2 * MIB, MIB / 2));
-    let (meta, body) = (tagged("\"a\""), pattern(MIB as usize));
+    let (mut meta, body) = (tagged("\"a\""), pattern(MIB as usize));
+    meta.extensions_mut().insert(purging::fresh_for_a_minute());
     for name in 0..16 {
         let mut partial = store.take_part([name; 16], &meta, extent(0, MIB / 2, MIB), 16);
         partial.write(&Bytes::copy_from_slice(&body[..MIB as usize / 2]));

@@ -9,11 +9,8 @@ fn named(path: &str) -> Named<'_> {
     Named { scheme: "http", host: "h.example", port: None, path, query: None }
 }
 
-/// What was asked for at `path` now and received at 100 s, fresh for a minute, with these tags.
-fn labelled(store: &Store, path: &str, tags: &[&str]) -> CacheMeta {
-    let mut meta = meta(&[]);
-    let tags = Tags { tags: tags.iter().map(|tag| tag.as_bytes().to_vec()).collect(), ..Tags::default() };
-    meta.extensions_mut().insert(store.label(&named(path), &tags, store.newest_purge()));
+/// As policy has it: received at 100 s.
+pub(super) fn fresh_for_a_minute() -> Freshness {
     let lifetime = Lifetime {
         ttl: Duration::from_secs(60),
         source: Source::MaxAge,
@@ -22,7 +19,15 @@ fn labelled(store: &Store, path: &str, tags: &[&str]) -> CacheMeta {
         if_error: Duration::from_secs(600),
         immutable: false,
     };
-    meta.extensions_mut().insert(Freshness { lifetime, received: at(100), initial_age: Duration::ZERO });
+    Freshness { lifetime, received: at(100), initial_age: Duration::ZERO }
+}
+
+/// What was asked for at `path` now and received at 100 s, fresh for a minute, with these tags.
+fn labelled(store: &Store, path: &str, tags: &[&str]) -> CacheMeta {
+    let mut meta = meta(&[]);
+    let tags = Tags { tags: tags.iter().map(|tag| tag.as_bytes().to_vec()).collect(), ..Tags::default() };
+    meta.extensions_mut().insert(store.label(&named(path), &tags, store.newest_purge()));
+    meta.extensions_mut().insert(fresh_for_a_minute());
     meta
 }
 
