@@ -42,6 +42,7 @@ name = "edge"
 memory = "500MB"
 max_object = "1MiB"
 targets = ["Edge-Cache-Control"]
+admission = "lru"
 # Cargo sets this variable for tests.
 reveal = { clients = ["10.1.0.0/16"], header = "X-Debug", secret = "env:CARGO_PKG_NAME" }
 tags = ["X-Tags", "Cache-Tag"]
@@ -86,6 +87,7 @@ set_cookie = "strip"
 deception_guard = "on"
 collapse = { wait = "6s" }
 slice = "2MiB"
+min_uses = 3
 purge = { allow = ["10.1.0.0/16", "::1"], token = "env:CARGO_PKG_NAME", soft = true }
 [route.cache.key]
 template = "{scheme}://{host}{path}?{query} {header:X-Tenant} {cookie:currency} {device}"
@@ -108,7 +110,7 @@ timeout = "9s"
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:40:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:41:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");
@@ -201,7 +203,7 @@ fn defaults_that_depend_on_another_key_stay_inside_it() {
     let config = config(&format!(
         "cache = {{ memory = \"1MiB\" }}\nserver.limits.head_size = \"2KiB\"\n{POOL}health = {{ path = \"/\", interval = \"200ms\" }}\n"
     ));
-    assert_eq!(config.cache.max_object, 512 << 10);
+    assert_eq!(config.cache.max_object, (1 << 20) / 5 * 2);
     assert_eq!(config.server.limits.uri_length, 2 << 10);
     assert_eq!(config.pools[0].health.as_ref().unwrap().timeout, Duration::from_millis(200));
 }
