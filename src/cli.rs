@@ -1,5 +1,6 @@
 //! The command line.
 
+mod explain;
 mod purge;
 
 use std::io::Write;
@@ -51,6 +52,10 @@ enum Command {
     PrintConfig,
     /// Purge what a running edge has stored: exit 0 or 1
     Purge(purge::Purge),
+    /// Ask a running edge what its cache would do with a request, and why: exit 0 or 1
+    ///
+    /// Nothing is sent to a backend and nothing changes.
+    Explain(explain::Explain),
     /// Ask a running edge's admin address whether it is alive: exit 0 or 1
     #[command(name = "healthcheck")]
     HealthCheck {
@@ -68,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Demo => demo(),
         Command::PrintConfig => print(config::DEFAULT),
         Command::Purge(purge) => purge.run(),
+        Command::Explain(explain) => explain.run(),
         Command::HealthCheck { admin } => health_check(admin),
     }
 }

@@ -60,9 +60,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// As `MIDDLE`, and `reload`: the admin listener is one of the two ways to ask for one.
-const ADMIN: &[&str] =
-    &["edge", "reload", "store", "snapshot", "upstream", "telemetry", "config", "clock", "cache", "tail", "units"];
+/// As `MIDDLE`, and what the admin listener is a way to ask for.
+const ADMIN: &[&str] = &[
+    "proxy",
+    "edge",
+    "reload",
+    "store",
+    "snapshot",
+    "upstream",
+    "telemetry",
+    "config",
+    "clock",
+    "cache",
+    "tail",
+    "units",
+];
 
 const MIDDLE: &[&str] = &[
     "edge",

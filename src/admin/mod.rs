@@ -1,13 +1,14 @@
-//! The operator's listener: health, configuration, pools, metrics, reload, purge. On loopback unless configured
+//! The operator's listener: health, configuration, pools, metrics, reload, purge, explain. On loopback unless configured
 //! otherwise, since whoever reaches it may reload and purge.
 
+mod explain;
 mod pools;
 mod purge;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
 use http::{Method, Response};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
@@ -37,7 +38,7 @@ impl Admin {
         let read = method == Method::GET || method == Method::HEAD;
         match path {
             "/reload" if method == Method::POST => self.reload(),
-            "/reload" | "/purge" => Answer::not_allowed("POST"),
+            "/reload" | "/purge" | "/explain" => Answer::not_allowed("POST"),
             "/healthz" | "/readyz" | "/config" | "/pools" | "/metrics" | "/" if !read => {
                 Answer::not_allowed("GET, HEAD")
             }
@@ -111,6 +112,7 @@ GET  /pools     every backend: state, in flight, latency
 GET  /metrics   for Prometheus
 POST /reload    read the configuration anew
 POST /purge     purge by URL, tag, host, prefix or glob, or everything
+POST /explain   what the cache would do with a request, and why
 ";
 
 struct Answer {
@@ -150,18 +152,25 @@ async fn body(session: &mut ServerSession) -> Option<Vec<u8>> {
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let answer = if request.method == Method::POST && request.uri.path() == "/purge" {
-            match body(session).await {
+        let (method, path) = (request.method.clone(), request.uri.path().to_owned());
+        let from_a_page = request.headers.contains_key(ORIGIN);
+        let answer = match (&method, path.as_str()) {
+            // A browser lets any page send a POST here, and says whose it is.
+            (&Method::POST, _) if from_a_page => Answer::text(403, "not from a web page\n"),
+            (&Method::POST, "/purge") => match body(session).await {
                 Some(body) => purge::answer(&self.edge, &body),
-                None => {
-                    // The rest of the body stands before the next request.
-                    session.set_keepalive(None);
-                    purge::too_large(&self.edge)
-                }
-            }
-        } else {
-            self.answer(&request.method, request.uri.path())
+                None => purge::too_large(&self.edge),
+            },
+            (&Method::POST, "/explain") => match body(session).await {
+                Some(body) => explain::answer(&self.edge, &body),
+                None => Answer::text(413, "the body is too large\n"),
+            },
+            _ => self.answer(&method, &path),
         };
+        if answer.status == 413 || answer.status == 403 {
+            // The rest of the body stands before the next request.
+            session.set_keepalive(None);
+        }
         let mut response = Response::builder()
             .status(answer.status)
             .header(CONTENT_TYPE, answer.kind)

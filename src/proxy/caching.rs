@@ -64,7 +64,7 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
         ctx.cache.detail = Some(bypass.as_str());
         return;
     }
-    ctx.cache.only_if_cached = wishes(session, &route).only_if_cached;
+    ctx.cache.only_if_cached = wishes(session.req_header(), &route).only_if_cached;
     ctx.cache.looked_up = true;
     if parts::begin(shared, session, ctx) {
         return;
@@ -76,33 +76,37 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
 }
 
 /// What the client asks of the cache, where the route heeds that.
-fn wishes(session: &Session, route: &Route) -> RequestDirectives {
+pub(super) fn wishes(request: &RequestHeader, route: &Route) -> RequestDirectives {
     match route.config.cache.client_directives {
-        ClientDirectives::Honour => RequestDirectives::from(&session.req_header().headers),
+        ClientDirectives::Honour => RequestDirectives::from(&request.headers),
         ClientDirectives::Ignore => RequestDirectives::default(),
     }
 }
 
 /// The same, for a request that surely has a route by now.
 pub(super) fn wishes_of(session: &Session, ctx: &Ctx) -> RequestDirectives {
-    ctx.route.as_ref().map_or_else(RequestDirectives::default, |route| wishes(session, route))
+    ctx.route.as_ref().map_or_else(RequestDirectives::default, |route| wishes(session.req_header(), route))
 }
 
 /// The key of a request in normal form.
 pub(super) fn cache_key(session: &Session, ctx: &Ctx) -> CacheKey {
-    let key = with_key_parts(session, ctx, key::Key::new);
+    let key = key_of(session.req_header(), ctx);
     let mut made = CacheKey::new(key.bytes(), "");
     made.set_primary_bin_override(key.hash());
     made
 }
 
-/// The same for people to read.
-pub(super) fn shown_key(session: &Session, ctx: &Ctx) -> String {
-    with_key_parts(session, ctx, key::shown)
+/// The same, before pingora has it.
+pub(super) fn key_of(request: &RequestHeader, ctx: &Ctx) -> key::Key {
+    with_key_parts(request, ctx, key::Key::new)
 }
 
-fn with_key_parts<T>(session: &Session, ctx: &Ctx, make: impl FnOnce(&key::Parts<'_>, &key::Extras) -> T) -> T {
-    let request = session.req_header();
+/// The same for people to read.
+pub(super) fn shown_key(request: &RequestHeader, ctx: &Ctx) -> String {
+    with_key_parts(request, ctx, key::shown)
+}
+
+fn with_key_parts<T>(request: &RequestHeader, ctx: &Ctx, make: impl FnOnce(&key::Parts<'_>, &key::Extras) -> T) -> T {
     let params = ctx.route.as_ref().map(|route| &route.config.cache.key);
     let authority = match (params.and_then(|params| params.host.as_deref()), ctx.port) {
         (Some(host), _) => Cow::Borrowed(host),
@@ -230,7 +234,7 @@ pub(super) fn admit(
             method,
             path: request.uri.path(),
             headers: &request.headers,
-            directives: &wishes(session, route),
+            directives: &wishes(request, route),
         },
         storable::Response {
             status: response.status,

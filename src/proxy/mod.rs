@@ -6,6 +6,7 @@ mod attempts;
 mod caching;
 mod ctx;
 mod exchange;
+pub mod explain;
 mod flights;
 mod forward;
 mod http10;

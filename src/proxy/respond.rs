@@ -29,7 +29,7 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     let name = snapshot.config().cache.name.as_str();
     let outcome = notes::outcome(session, ctx, response.status.as_u16());
     let mut member = String::with_capacity(64);
-    let told = ctx.reveal.then(|| caching::shown_key(session, ctx));
+    let told = ctx.reveal.then(|| caching::shown_key(session.req_header(), ctx));
     outcome.write_to(name, told.as_deref(), &mut member);
     response.append_header(CACHE_STATUS, member)?;
     response.insert_header(X_CACHE_STATUS, outcome.word().as_str())?;
