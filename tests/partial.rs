@@ -469,7 +469,8 @@ async fn nobody_waits_for_a_part_that_is_not_for_all() {
             _ => reply.body("2345"),
         }
     });
-    let edge = Edge::over(&[&origin], "[route.cache]\ncollapse = { wait = \"20s\" }\n").await;
+    // Longer than the test's own patience.
+    let edge = Edge::over(&[&origin], "timeout = \"200s\"\n[route.cache]\ncollapse = { wait = \"100s\" }\n").await;
     let mut clients = [edge.client().await, edge.client().await];
     for client in &mut clients {
         client.ask(&Request::get("/a").header("Range", "bytes=2-5")).await;

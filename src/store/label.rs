@@ -32,7 +32,7 @@ pub struct Named<'a> {
 pub struct Labelled(pub(super) Arc<Label>);
 
 /// By what a purge can name a response.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Label {
     /// Authority, path, and query with its `?`.
     text: Box<str>,
@@ -48,6 +48,10 @@ pub(super) struct Label {
     /// The newest purge when its request went upstream.
     pub(super) since: u64,
 }
+
+/// Tags, and groups, that parts of one body may bring together. One response has at most
+/// [`MAX_TAGS`](crate::cache::tags::MAX_TAGS).
+const MOST_NAMES: usize = 512;
 
 /// The store's own hash.
 #[derive(Debug, Default)]
@@ -146,6 +150,22 @@ impl Label {
         }
     }
 
+    /// By what either of two parts of one body is named. `None` for more than [`MOST_NAMES`] tags or groups.
+    fn joined(self: &Arc<Label>, older: &Label) -> Option<Arc<Label>> {
+        let has_all = |ours: &[u64], theirs: &[u64]| theirs.iter().all(|name| ours.contains(name));
+        if has_all(&self.tags, &older.tags) && has_all(&self.groups, &older.groups) {
+            return Some(Arc::clone(self));
+        }
+        let both = |ours: &[u64], theirs: &[u64]| -> Option<Box<[u64]>> {
+            let mut all = [ours, theirs].concat();
+            all.sort_unstable();
+            all.dedup();
+            (all.len() <= MOST_NAMES).then(|| all.into())
+        };
+        let (tags, groups) = (both(&self.tags, &older.tags)?, both(&self.groups, &older.groups)?);
+        Some(Arc::new(Label { tags, groups, ..Label::clone(self) }))
+    }
+
     /// Bytes of memory it takes.
     fn weight(&self) -> u64 {
         (size_of::<Label>() + 16 + self.text.len() + 8 * (self.tags.len() + self.groups.len())) as u64
@@ -177,6 +197,17 @@ impl Standing {
             Some(_) => Standing::new(label, 0),
             None => Standing { label: self.label.clone(), checked: self.checked().into(), stale: AtomicU64::new(0) },
         }
+    }
+
+    /// Of one body put together from this part and an older one: purges know it by what either was tagged with, and those
+    /// that have been applied to both are. `None` if it would be known by too much.
+    pub(super) fn joined(&self, older: &Standing) -> Option<Standing> {
+        let label = match (&self.label, &older.label) {
+            (Some(ours), Some(theirs)) => Some(ours.joined(theirs)?),
+            (ours, theirs) => ours.as_ref().or(theirs.as_ref()).cloned(),
+        };
+        let stale = self.stale.load(Ordering::Acquire);
+        Some(Standing { label, checked: self.checked().min(older.checked()).into(), stale: stale.into() })
     }
 
     pub(super) fn checked(&self) -> u64 {

@@ -25,6 +25,7 @@ use super::fill::Fill;
 use super::label::Standing;
 use super::meta::{Declared, Meta, Serial};
 use super::room::Claim;
+use super::rules::Verdict;
 use super::{NotStored, Store};
 use crate::cache::content_range::{Extent, Span};
 use crate::cache::freshness::Freshness;
@@ -154,13 +155,13 @@ impl Store {
 
     /// Whether what was found may still be built upon: it has not been purged since.
     pub fn still_has(&self, found: &Found) -> bool {
-        let place = &found.entry.place;
-        self.get(&place.slot).is_some() && self.open.purges(&place.primary) == found.purges
+        let Stored { place, standing, .. } = &*found.entry;
+        self.rules.judge(standing) != Verdict::Gone && self.open.purges(&place.primary) == found.purges
     }
 
     /// Whether a complete response for the resource is coming in that others may still read along.
     pub fn is_filling(&self, primary: &HashBinary) -> bool {
-        self.open.any(primary, Fill::is_open)
+        self.open.any(primary, |fill| fill.is_open() && self.is_current(fill))
     }
 
     /// How many variants of a resource have parts stored.
@@ -177,10 +178,13 @@ impl Store {
         extent: Extent,
         max_variants: usize,
     ) -> Partial {
+        let mut meta = Meta::of(meta);
+        let standing = Standing::new(meta.take_label(), self.rules.newest());
         Partial {
             store: self,
             primary,
-            meta: Meta::of(meta),
+            meta,
+            standing,
             extent,
             max_variants,
             serial: self.next_serial(),
@@ -203,20 +207,23 @@ impl Store {
         if head.status != 200 || span.is_empty() || span.end >= complete || !resumable {
             return;
         }
+        let standing = fill.standing.clone();
+        if self.rules.judge(&standing) == Verdict::Gone {
+            return;
+        }
         let mut meta = fill.meta.clone();
         meta.remove_field(&CONTENT_LENGTH);
         let extent = Extent { span, complete: Some(complete), doubtful: false };
-        let fetched = Fetched { meta, extent, serial: fill.serial, segments: body.segments().to_vec() };
+        let fetched = Fetched { meta, extent, standing, serial: fill.serial, segments: body.segments().to_vec() };
         self.put_part(&fill.place.primary, fetched, usize::MAX);
     }
 
     /// Adds what was fetched to the parts of its resource. The resource's lock must be held.
     fn put_part(&self, primary: &HashBinary, fetched: Fetched, max_variants: usize) {
-        let Fetched { mut meta, extent, serial, segments } = fetched;
+        let Fetched { mut meta, extent, mut standing, serial, segments } = fetched;
         let Ok(()) = meta.compact() else { return };
         let now = clock::wall();
         let variance = meta.variance();
-        let standing = Standing::new(meta.take_label(), self.rules.newest());
         let first = self.valid(&slot(primary, None));
         let at = match &first {
             // Where variants are told apart, the first keeps the slot that all of them are found by.
@@ -231,8 +238,10 @@ impl Store {
                 && parts::is_same(&old.meta.header().headers, &meta.header().headers, now)
         };
         let old = before.as_ref().filter(adds_to);
+        let together = old.and_then(|old| standing.joined(&old.standing));
         let mut all = Segments::default();
-        if let (Some(old), Some(parts)) = (old, old.and_then(|old| old.parts.as_ref())) {
+        if let (Some(old), Some(parts), Some(together)) = (old, old.and_then(|old| old.parts.as_ref()), together) {
+            standing = together;
             all.add_known(old.body.segments(), &parts.births);
             let received = meta.provenance();
             let merged = validate::merge_304(
@@ -289,6 +298,8 @@ impl Store {
 struct Fetched {
     meta: Meta,
     extent: Extent,
+    /// Not gone.
+    standing: Standing,
     serial: Serial,
     segments: Vec<Segment>,
 }
@@ -375,6 +386,7 @@ pub struct Partial {
     store: &'static Store,
     primary: HashBinary,
     meta: Meta,
+    standing: Standing,
     extent: Extent,
     max_variants: usize,
     serial: Serial,
@@ -412,6 +424,8 @@ impl Partial {
         self.length += taken as u64;
         if self.loose.len() >= SEGMENT {
             self.close_segment();
+            // Noted with it; what is purged is told at its end. Else it would seem to be older than the purges kept.
+            let _noted = self.store.rules.judge(&self.standing);
         }
         if self.length == most {
             self.finish();
@@ -442,13 +456,15 @@ impl Partial {
         self.close_segment();
         self.over = true;
         let shard = self.store.open.lock(&self.primary);
-        if self.store.open.purges(&self.primary) != self.purges {
+        let is_purged = self.store.rules.judge(&self.standing) == Verdict::Gone;
+        if is_purged || self.store.open.purges(&self.primary) != self.purges {
             drop(shard);
             return self.drop_all(NotStored::Purged);
         }
         let fetched = Fetched {
             meta: self.meta.clone(),
             extent: self.extent,
+            standing: self.standing.clone(),
             serial: self.serial,
             segments: std::mem::take(&mut self.segments),
         };

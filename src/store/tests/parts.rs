@@ -3,8 +3,10 @@
 use http::HeaderMap;
 use proptest::prelude::*;
 
+use super::purging::{labelled, tag, url};
 use super::*;
 use crate::cache::content_range::{Extent, Span};
+use crate::store::label::Labelled;
 
 const A: HashBinary = [1; 16];
 
@@ -88,6 +90,94 @@ fn a_purge_takes_parts_and_those_that_come_in() {
     drop(coming);
     assert!(parts(store).is_none());
     assert_eq!(store.stats().filling, 0);
+}
+
+/// `/a` as an origin tags and validates it.
+fn asked(store: &Store, tags: &[&str]) -> CacheMeta {
+    let mut meta = tagged("\"a\"");
+    meta.extensions_mut().insert(labelled(store, "/a", tags).extensions_mut().remove::<Labelled>().unwrap());
+    meta
+}
+
+#[test]
+fn parts_are_purged_by_what_any_of_them_is_tagged_with() {
+    for by in [tag("old"), tag("new"), url("/a")] {
+        let (store, body) = (store(), pattern(1000));
+        take(store, &asked(store, &["old"]), &body, 0, 10);
+        take(store, &asked(store, &["new"]), &body, 10, 20);
+        let found = parts(store).unwrap();
+        assert_eq!((found.reach(0), store.still_has(&found)), (20, true));
+        store.purge_by(by, None).unwrap();
+        assert!(parts(store).is_none() && !store.still_has(&found));
+    }
+}
+
+#[test]
+fn the_whole_is_purged_by_what_any_part_was_tagged_with() {
+    let (store, body) = (store(), pattern(20));
+    take(store, &asked(store, &["old"]), &body, 0, 10);
+    take(store, &asked(store, &["new"]), &body, 10, 20);
+    assert!(store.peek(&A, none).is_some());
+    store.purge_by(tag("old"), None).unwrap();
+    assert!(store.peek(&A, none).is_none());
+}
+
+#[test]
+fn a_part_that_was_asked_for_before_a_purge_is_not_stored() {
+    let (store, body) = (store(), pattern(1000));
+    let before = asked(store, &["x"]);
+    let mut coming = store.take_part(A, &before, extent(0, 10, 1000), 16);
+    coming.write(&Bytes::copy_from_slice(&body[..5]));
+    store.purge_by(tag("x"), None).unwrap();
+    take(store, &asked(store, &["x"]), &body, 20, 30);
+    assert!(coming.write(&Bytes::copy_from_slice(&body[5..10])));
+    let mut late = store.take_part(A, &before, extent(10, 15, 1000), 16);
+    assert!(late.write(&Bytes::copy_from_slice(&body[10..15])));
+    let found = parts(store).expect("what was asked for after the purge");
+    assert_eq!((found.reach(0), found.reach(10), found.reach(20)), (0, 10, 30));
+    assert_eq!(store.stats().filling, 0);
+}
+
+#[test]
+fn a_body_known_by_too_much_is_not_put_together() {
+    let (store, body) = (store(), pattern(1000));
+    let names = |from: usize| (from..from + 300).map(|n| n.to_string()).collect::<Vec<_>>();
+    for (from, at) in [(0, 0), (300, 10)] {
+        let names = names(from);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        take(store, &asked(store, &names), &body, at, at + 10);
+    }
+    assert_eq!((parts(store).unwrap().reach(0), parts(store).unwrap().reach(10)), (0, 20));
+}
+
+/// What is left of a fill of `/a` that breaks off, with a purge while it comes or after it.
+async fn salvaged(purge: impl Fn(&Store, bool)) -> bool {
+    let (store, key) = (store(), key("a"));
+    let mut meta = asked(store, &["x"]);
+    let label: Labelled = meta.extensions_mut().remove().unwrap();
+    let mut head = CacheMeta::new(at(160), at(100), 0, 0, head(&[("etag", "\"a\""), ("content-length", "10")]));
+    head.extensions_mut().insert(label);
+    let (mut writer, _own) = fill(store, &key, head).await;
+    writer.write_body(Bytes::from_static(b"01234"), false).await.unwrap();
+    purge(store, false);
+    drop(writer);
+    purge(store, true);
+    store.peek_parts(&key.primary_bin(), none).is_some()
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_fill_is_purged_as_the_fill_would_be() {
+    assert!(salvaged(|_, _| ()).await);
+    for over in [false, true] {
+        for by in [tag("x"), url("/a")] {
+            let purge = |store: &Store, now| {
+                if now == over {
+                    store.purge_by(by.clone(), None).unwrap();
+                }
+            };
+            assert!(!salvaged(purge).await, "{by:?}, when over: {over}");
+        }
+    }
 }
 
 #[test]

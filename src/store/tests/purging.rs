@@ -5,7 +5,7 @@ use crate::cache::freshness::{Freshness, Lifetime, Source, Validation};
 use crate::cache::purge::Selector;
 use crate::cache::tags::Tags;
 
-fn named(path: &str) -> Named<'_> {
+pub(super) fn named(path: &str) -> Named<'_> {
     Named { scheme: "http", host: "h.example", port: None, path, query: None }
 }
 
@@ -23,7 +23,7 @@ pub(super) fn fresh_for_a_minute() -> Freshness {
 }
 
 /// What was asked for at `path` now and received at 100 s, fresh for a minute, with these tags.
-fn labelled(store: &Store, path: &str, tags: &[&str]) -> CacheMeta {
+pub(super) fn labelled(store: &Store, path: &str, tags: &[&str]) -> CacheMeta {
     let mut meta = meta(&[]);
     let tags = Tags { tags: tags.iter().map(|tag| tag.as_bytes().to_vec()).collect(), ..Tags::default() };
     meta.extensions_mut().insert(store.label(&named(path), &tags, store.newest_purge()));
@@ -35,11 +35,11 @@ async fn keep(store: &'static Store, path: &str, tags: &[&str]) {
     put(store, &key(path), labelled(store, path, tags), path.as_bytes()).await;
 }
 
-fn url(path: &str) -> Selector {
+pub(super) fn url(path: &str) -> Selector {
     Selector::url(&format!("http://h.example{path}")).unwrap()
 }
 
-fn tag(tag: &str) -> Selector {
+pub(super) fn tag(tag: &str) -> Selector {
     Selector::tags(vec![tag.to_owned()]).unwrap()
 }
 
