@@ -106,3 +106,25 @@ async fn who_waits_for_a_response_that_is_not_stored_is_let_go_at_once() {
     assert_eq!(details, [&["collapse-gave-up"; 5][..], &["min-uses"]].concat());
     assert_eq!(origin.count("/a"), 6);
 }
+
+#[tokio::test]
+async fn parts_of_a_response_are_stored_by_the_same_count() {
+    let origin = Origin::start().await;
+    origin.on_call("/a", |seen| {
+        let told = match seen.header("Range") {
+            Some("bytes=0-1") => ("bytes 0-1/6", "01"),
+            Some("bytes=2-3") => ("bytes 2-3/6", "23"),
+            other => panic!("asked for {other:?}"),
+        };
+        let part = Reply::new(206).header("Content-Range", told.0).header("Cache-Control", "max-age=60").body(told.1);
+        part.header("ETag", "\"v1\"")
+    });
+    let edge = Edge::over(&[&origin], &wants(2)).await;
+    let ask = |range| Request::get("/a").header("Range", range);
+    let first = edge.fetch(&ask("bytes=0-1")).await.expect(206).cache_status();
+    assert_eq!((first.is("stored"), first.param("detail")), (false, Some("min-uses")));
+    assert!(edge.fetch(&ask("bytes=2-3")).await.expect(206).cache_status().is("stored"));
+    assert_eq!(edge.fetch(&ask("bytes=2-3")).await.expect(206).verdict(), "HIT");
+    assert!(edge.fetch(&ask("bytes=0-1")).await.expect(206).cache_status().is("stored"));
+    assert_eq!(origin.count("/a"), 3);
+}
