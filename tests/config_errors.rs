@@ -216,6 +216,17 @@ fn keys_of_the_contract_without_effect_are_checked_and_told() {
 }
 
 #[test]
+fn what_the_cache_lets_in_is_one_of_two_and_min_uses_has_a_range() {
+    let text = with(
+        "[cache]\nmemory = \"1MiB\"\nmax_object = \"512KiB\"\nadmission = \"lfu\"\n[[route]]\n[route.cache]\nmin_uses = 0\n",
+    );
+    let said = report(&text);
+    for part in ["cache.admission: ", "\"tinylfu\"", "cache.min_uses: ", "two fifths of memory"] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+}
+
+#[test]
 fn a_problem_of_a_derived_default_is_never_reported() {
     for text in [
         "[cache]\nmemory = \"1MiB\"\n",

@@ -21,7 +21,7 @@ use pingora::proxy::Session;
 use super::caching::{self, Shared};
 use super::ctx::Ctx;
 use super::flights::{Flight, Place};
-use super::{forward, invalidating, respond};
+use super::{forward, invalidating, respond, uses};
 use crate::cache::content_range::{self, Extent, Span, content_range};
 use crate::cache::parts::{Selection, Wanted};
 use crate::cache::reuse::{self, Reuse};
@@ -76,6 +76,7 @@ pub(super) fn begin(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> bo
     if shared.store.is_filling(&primary) || shared.store.peek(&primary, selects(session, ctx)).is_some() {
         return false;
     }
+    uses::note(shared.store, session, ctx, &key);
     session.cache.enable(shared.store, None, Some(shared.predictor), None, None);
     session.cache.set_cache_key(key);
     session.cache.bypass();
@@ -343,7 +344,11 @@ fn take(
     let (freshness, head) = caching::admit(store, route, session, ctx, &whole, ctx.asked.unwrap_or(now), now)?;
     let policy = &route.config.cache.vary;
     let variance = caching::variance(route, &head.headers, request);
-    if variance.is_some() && store.peek_parts(&primary, selects(session, ctx)).is_none() {
+    let is_new = store.peek_parts(&primary, selects(session, ctx)).is_none();
+    if is_new {
+        uses::enough(store, route, &primary)?;
+    }
+    if variance.is_some() && is_new {
         policy.admit_variant(store.part_variants(&primary))?;
     }
     let label = invalidating::label(store, request, &head.headers, ctx);

@@ -1,7 +1,7 @@
 //! `min_uses`: a response is stored once its key was asked for that often.
 
 use pingora::cache::CacheKey;
-use pingora::cache::key::CacheHashKey;
+use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::proxy::Session;
 
 use super::ctx::Ctx;
@@ -20,10 +20,14 @@ pub(super) fn note(store: &Store, session: &Session, ctx: &Ctx, key: &CacheKey) 
 
 /// Was the key asked for often enough? What replaces a stored response has shown that before.
 pub(super) fn admit(store: &Store, route: &Route, session: &Session) -> Result<(), NotStorable> {
-    let wanted = route.config.cache.min_uses;
-    if wanted <= 1 || session.cache.maybe_cache_meta().is_some() {
-        return Ok(());
+    match session.cache.maybe_cache_key() {
+        Some(key) if session.cache.maybe_cache_meta().is_none() => enough(store, route, &key.primary_bin()),
+        _ => Ok(()),
     }
-    let uses = session.cache.maybe_cache_key().map_or(0, |key| store.uses(&key.primary_bin()));
-    storable::used_enough(uses, wanted)
+}
+
+/// Was what is about to be stored for the first time asked for often enough?
+pub(super) fn enough(store: &Store, route: &Route, primary: &HashBinary) -> Result<(), NotStorable> {
+    let wanted = route.config.cache.min_uses;
+    if wanted <= 1 { Ok(()) } else { storable::used_enough(store.uses(primary), wanted) }
 }

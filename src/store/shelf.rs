@@ -6,8 +6,7 @@
 //!   15, so with the main shelf alone a cache full of pages would never let a 1 MiB bundle in. Here it comes in beside
 //!   them, and stays as long as it is asked for before as much else was refused as the side shelf holds. What is
 //!   fetched again tries the main shelf again, and knows by then how often it was asked for.
-//! * *No memory is set aside for a kind of entry.* While the main shelf has room it refuses nothing, whatever the size, and
-//!   the side shelf is filled by what is refused.
+//! * *No memory is set aside for a kind of entry.* While either shelf has room nothing is refused, whatever the size.
 //!
 //! An entry is on one of the two. Every lookup asks the main shelf first, since it is there that moka counts, also when
 //! it has nothing.
@@ -33,10 +32,10 @@ type Entries = Cache<HashBinary, Arc<Stored>>;
 /// Where an entry was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shelved {
-    /// On the main shelf, or the only one.
-    Main,
+    /// Where there was room, or TinyLFU made some.
+    Admitted,
     /// On the side shelf, because TinyLFU refused it.
-    Side,
+    Refused,
 }
 
 /// Where entries leave the store.
@@ -102,15 +101,19 @@ impl Shelf {
 
     /// Puts the entry in its slot and evicts what is then above the bound. Not to be called twice at once for one slot.
     pub(super) fn insert(&self, entry: Arc<Stored>) -> Shelved {
-        let slot = entry.place.slot;
-        if let Some(main) = &self.main {
+        let (slot, weight) = (entry.place.slot, entry.weight());
+        let fits = |cache: &Entries, capacity: u64| cache.weighted_size().saturating_add(weight) <= capacity;
+        let judge = self.main.as_ref().filter(|main| {
+            main.contains_key(&slot) || fits(main, self.shares.main()) || !fits(&self.side, self.shares.side)
+        });
+        if let Some(main) = judge {
             entry.seat.offer();
             main.insert(slot, Arc::clone(&entry));
             // moka judges here, or has judged on another thread by the time this returns.
             main.run_pending_tasks();
             if main.contains_key(&slot) && entry.seat.take() {
                 self.side.invalidate(&slot);
-                return Shelved::Main;
+                return Shelved::Admitted;
             }
         }
         entry.seat.sit();
@@ -120,7 +123,7 @@ impl Shelf {
             // moka says nothing of what a cache without capacity refuses.
             self.exit.take(&entry);
         }
-        if self.main.is_some() { Shelved::Side } else { Shelved::Main }
+        if judge.is_some() { Shelved::Refused } else { Shelved::Admitted }
     }
 
     pub(super) fn remove(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
