@@ -79,7 +79,7 @@ impl Glob {
 }
 
 /// One spelling for patterns that match the same paths. A run of `*` and `**` segments becomes its stars, then one `**`;
-/// at the end, `**` already stands for one segment, so it swallows a star that followed it.
+/// where a star ends the pattern, the `**` before it already stands for one segment and swallows it.
 fn canonical(text: &str) -> Result<String, BadPattern> {
     let mut out: Vec<&str> = Vec::new();
     // Set while a `**` waits for the end of its run; how many stars came after it.
@@ -101,7 +101,8 @@ fn canonical(text: &str) -> Result<String, BadPattern> {
         }
     }
     if let Some(stars) = deep {
-        if stars > 0 {
+        // Where `**` ends it, a segment for each star must be there, and a slash behind it.
+        if stars > 0 && text.ends_with("/*") {
             out.pop();
         }
         out.push("**");
@@ -212,6 +213,12 @@ mod tests {
         ] {
             assert_eq!(PathPattern::parse(text).unwrap_err().hint().as_deref(), hint, "{text}");
         }
+    }
+
+    #[test]
+    fn a_star_between_two_deep_segments_is_a_segment_that_must_be_there() {
+        let PathPattern::Glob(glob) = PathPattern::parse("/a*/**/*/**").unwrap() else { panic!("a glob") };
+        assert_eq!((glob.as_str(), glob.matches("/ab/a"), glob.matches("/ab/a/")), ("/a*/*/**", false, true));
     }
 
     proptest! {
