@@ -146,6 +146,8 @@ pub enum Mismatch {
     ETag,
     /// Its modification date is not the stored one's.
     LastModified,
+    /// The answer to a HEAD does not confirm the stored response ([`head_confirms`]).
+    Head,
 }
 
 impl Mismatch {
@@ -154,6 +156,7 @@ impl Mismatch {
         match self {
             Mismatch::ETag => "etag-mismatch",
             Mismatch::LastModified => "last-modified-mismatch",
+            Mismatch::Head => "head-mismatch",
         }
     }
 }
@@ -177,6 +180,19 @@ pub fn check_304(stored: &HeaderMap, from_304: &HeaderMap) -> Result<(), Mismatc
         (Some(ours), Some(theirs)) if ours != theirs => Err(Mismatch::LastModified),
         _ => Ok(()),
     }
+}
+
+/// Does this 200 to a HEAD say that the stored response to a GET still holds? (RFC 9111 §4.3.5)
+///
+/// Its validators must be those of the stored response, of which there must be one, and so must its length.
+pub fn head_confirms(stored: &HeaderMap, from_head: &HeaderMap) -> bool {
+    let has = |name: &HeaderName| stored.contains_key(name) && from_head.contains_key(name);
+    let length = |headers: &HeaderMap| headers.get(CONTENT_LENGTH).cloned();
+    let same_length = match (length(stored), length(from_head)) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        _ => true,
+    };
+    (has(&ETAG) || has(&LAST_MODIFIED)) && same_length && check_304(stored, from_head).is_ok()
 }
 
 /// The stored fields, freshened by a 304 that was received at `received` (RFC 9111 §3.2, §4.3.4).
@@ -372,6 +388,22 @@ mod tests {
         assert_eq!(check(&[("last-modified", NOON)], &[("last-modified", NOON)]), Ok(()));
         assert_eq!(check(&[("last-modified", NOON)], &[("last-modified", LATER)]), Err(Mismatch::LastModified));
         assert_eq!(check(&[strong, ("last-modified", NOON)], &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_head_confirms_by_validator_and_length_rfc9111_4_3_5() {
+        let stored = map(&[("etag", "\"a\""), ("content-length", "5")]);
+        for (fields, confirms) in [
+            (&[("etag", "\"a\""), ("content-length", "5")][..], true),
+            (&[("etag", "\"a\"")], true),
+            (&[("etag", "\"a\""), ("content-length", "6")], false),
+            (&[("etag", "\"b\""), ("content-length", "5")], false),
+            (&[("content-length", "5")], false),
+            (&[("last-modified", EARLIER), ("content-length", "5")], false),
+        ] {
+            assert_eq!(head_confirms(&stored, &map(fields)), confirms, "{fields:?}");
+        }
+        assert!(!head_confirms(&map(&[]), &map(&[])));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
@@ -93,7 +94,7 @@ impl Attempts {
         }
     }
 
-    /// The same without its conditions, since a 304 was about another response than the stored one: `mismatch`.
+    /// The same without its conditions, since the answer was about another response than the stored one: `mismatch`.
     ///
     /// It is the same question to the same backend, which has answered; so it is no retry.
     pub(super) async fn ask_again(&mut self, request: &mut RequestHeader, mismatch: Mismatch) -> Result<Leg, Failure> {
@@ -105,6 +106,10 @@ impl Attempts {
         self.conditional = false;
         request.remove_header(&IF_NONE_MATCH);
         request.remove_header(&IF_MODIFIED_SINCE);
+        if mismatch == Mismatch::Head {
+            // Now all of it is wanted, for the cache.
+            request.set_method(Method::GET);
+        }
         self.ask(request).await
     }
 

@@ -66,13 +66,27 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
     }
     ctx.cache.only_if_cached = wishes(session.req_header(), &route).only_if_cached;
     ctx.cache.looked_up = true;
-    if parts::begin(shared, session, ctx) {
+    if parts::begin(shared, session, ctx) || is_head_of_nothing(shared.store, session, ctx) {
         return;
     }
     let mut overrides = CacheOptionOverrides::default();
     // Who has waited in vain still has half of the route's timeout for a fetch of its own.
     overrides.wait_timeout = Some(policy.collapse_wait.min(route.config.timeout / 2));
     session.cache.enable(shared.store, None, Some(shared.predictor), Some(shared.lock), Some(overrides));
+}
+
+/// Whether a HEAD is about what is neither stored nor coming in: it is then forwarded as it is. To fetch all of a large
+/// file for the sake of its head would be dear, and nothing can be stored of a head alone.
+fn is_head_of_nothing(store: &Store, session: &Session, ctx: &mut Ctx) -> bool {
+    let request = session.req_header();
+    let Some(route) = ctx.route.as_ref().filter(|_| request.method == Method::HEAD) else { return false };
+    let primary = key_of(request, ctx).hash();
+    if store.is_filling(&primary) || store.peek(&primary, |head| variance(route, head, request)).is_some() {
+        return false;
+    }
+    ctx.cache.fwd = Some(Fwd::UriMiss);
+    ctx.cache.detail = Some(NotStorable::Method.as_str());
+    true
 }
 
 /// What the client asks of the cache, where the route heeds that.
@@ -183,6 +197,10 @@ pub(super) fn judge_response(
     if ctx.part.is_some() && response.status == StatusCode::PARTIAL_CONTENT {
         // Taken in by `parts`.
         return RespCacheable::Uncacheable(NoCacheReason::Custom(NotStorable::Partial.as_str()));
+    }
+    if ctx.exchange.as_ref().is_some_and(|exchange| exchange.seen.lock().bodyless) {
+        ctx.cache.not_storable = Some(NotStorable::Method);
+        return RespCacheable::Uncacheable(NoCacheReason::Custom(NotStorable::Method.as_str()));
     }
     let merged = merge_not_modified(session, &route, ctx, now);
     let head = merged.as_ref().unwrap_or(response);

@@ -25,6 +25,8 @@ pub struct Exchange {
     pub idempotent: bool,
     /// When a 304 is an answer.
     pub condition: Condition,
+    /// Whether the stored response is asked about by HEAD, since the client wants no more than its head.
+    pub by_head: bool,
     /// What is stored of the answer, if the request was made one for the rest.
     pub resume: Option<Resume>,
     /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
@@ -44,12 +46,18 @@ impl Exchange {
             route,
             idempotent,
             condition,
+            by_head: false,
             resume: None,
             started,
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
         }
+    }
+
+    /// The stored response is asked about by HEAD.
+    pub(super) fn asking_by_head(self, by_head: bool) -> Exchange {
+        Exchange { by_head, ..self }
     }
 
     /// The request was made one for the rest of what is stored.
@@ -100,6 +108,8 @@ pub struct Seen {
     pub took: Option<Duration>,
     /// When the whole of the request's body had been sent for the first time.
     pub uploaded: Option<Tick>,
+    /// Whether the answer is that to a HEAD and stands for no body.
+    pub bodyless: bool,
     /// The status that came, where the answer was put together from that and what was stored.
     pub spliced: Option<StatusCode>,
     /// Why the last attempt failed; cleared when a later one answers.

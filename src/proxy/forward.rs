@@ -22,9 +22,10 @@ use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType, Result};
 
 use super::attempts::{Attempts, Leg};
-use super::exchange::{Condition, ExchangeRef};
+use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::resume::{Resume, Splice, Verdict};
 use super::upload::{self, NoBody, Upload};
+use crate::cache::reuse;
 use crate::cache::validate::{self, Mismatch};
 use crate::clock;
 use crate::tail::deadline::Deadline;
@@ -89,6 +90,8 @@ pub struct UpstreamSession {
     upload: Option<Upload>,
     /// The request for the rest of what is stored, until its answer is judged.
     rest: Option<(Resume, Box<RequestHeader>)>,
+    /// A 304 in place of an answer to HEAD that says as much.
+    confirmed: Option<Box<ResponseHeader>>,
     /// What is stored and the rest, as one response.
     splice: Option<Box<Splice>>,
     interim: u32,
@@ -107,6 +110,7 @@ impl UpstreamSession {
             leg: None,
             upload: None,
             rest: None,
+            confirmed: None,
             splice: None,
             interim: 0,
             total: None,
@@ -161,12 +165,13 @@ impl UpstreamSession {
         let Some(attempts) = self.attempts.as_mut() else { return Err(Failure::NoBackend) };
         if let Some(mut request) = self.request.take() {
             let mut leg = attempts.ask(&request).await?;
-            if let Some(mismatch) = foreign(&leg, &attempts.exchange().condition) {
-                // A 304 has no body: its connection can be used again.
+            if let Some(mismatch) = foreign(&leg, attempts.exchange()) {
+                // Neither a 304 nor an answer to HEAD has a body: the connection can be used again.
                 let idle = leg.member.peer.idle_timeout();
                 self.connector.release_http_session(leg.http, &*leg.member.peer, idle).await;
                 leg = attempts.ask_again(&mut request, mismatch).await?;
             }
+            self.confirmed = confirmed(&leg, attempts.exchange());
             self.leg = Some(leg);
             self.rest = attempts.exchange().resume.clone().map(|resume| (resume, request));
             return Ok(());
@@ -225,11 +230,33 @@ impl Drop for UpstreamSession {
     }
 }
 
-/// Why the answer is a 304 about another response than the one that is stored.
-fn foreign(leg: &Leg, condition: &Condition) -> Option<Mismatch> {
-    let Condition::Stored(stored) = condition else { return None };
-    let head = leg.http.response_header().filter(|head| head.status == StatusCode::NOT_MODIFIED)?;
-    validate::check_304(stored, &head.headers).err()
+/// Why the answer is about another response than the one that is stored.
+fn foreign(leg: &Leg, exchange: &Exchange) -> Option<Mismatch> {
+    let Condition::Stored(stored) = &exchange.condition else { return None };
+    let head = leg.http.response_header()?;
+    if head.status == StatusCode::NOT_MODIFIED {
+        return validate::check_304(stored, &head.headers).err();
+    }
+    if !exchange.by_head || (head.status == StatusCode::OK && validate::head_confirms(stored, &head.headers)) {
+        return None;
+    }
+    if reuse::is_failure(head.status) {
+        // Asked again in full it would fail again; a stale copy may stand in for this answer as well.
+        exchange.seen.lock().bodyless = true;
+        return None;
+    }
+    Some(Mismatch::Head)
+}
+
+/// The 304 that an answer to HEAD amounts to, where that confirms the stored response.
+fn confirmed(leg: &Leg, exchange: &Exchange) -> Option<Box<ResponseHeader>> {
+    let head = leg.http.response_header().filter(|head| exchange.by_head && head.status == StatusCode::OK)?;
+    if exchange.seen.lock().mismatch.is_some() {
+        return None;
+    }
+    let mut head = Box::new(head.clone());
+    head.set_status(StatusCode::NOT_MODIFIED).ok()?;
+    Some(head)
 }
 
 /// A failure as pingora carries it: upstream's fault, not to be repeated by pingora's own loop.
@@ -311,9 +338,10 @@ impl Session for UpstreamSession {
     }
 
     fn response_header(&self) -> Option<&ResponseHeader> {
-        match &self.splice {
-            Some(splice) => Some(&splice.head),
-            None => self.leg.as_ref()?.http.response_header(),
+        match (&self.splice, &self.confirmed) {
+            (Some(splice), _) => Some(&splice.head),
+            (None, Some(head)) => Some(head),
+            (None, None) => self.leg.as_ref()?.http.response_header(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING,
 };
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -89,9 +89,18 @@ pub(super) fn prepare(
         if resume.is_some() && asks_if_it_holds.is_none() {
             ctx.cache.fwd = Some(Fwd::Partial);
         }
-        let condition = asks_if_it_holds.map_or_else(|| condition(session, request), Condition::Stored);
+        let mut condition = asks_if_it_holds.map_or_else(|| condition(session, request), Condition::Stored);
+        let stored =
+            session.cache.maybe_cache_meta().filter(|stored| stored.response_header().status == StatusCode::OK);
+        let stored = stored.filter(|_| session.req_header().method == Method::HEAD && session.cache.enabled());
+        let by_head = stored.is_some();
+        if let Some(stored) = stored {
+            // Pingora asks for all of it, but the client wants to know no more than whether it still holds.
+            request.set_method(Method::HEAD);
+            condition = Condition::Stored(stored.headers().clone());
+        }
         // A request with a body comes here again for each attempt that pingora repeats.
-        let made = || Exchange::new(route, idempotent, condition, started).resuming(resume);
+        let made = || Exchange::new(route, idempotent, condition, started).asking_by_head(by_head).resuming(resume);
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));
     }
