@@ -84,6 +84,7 @@ fn is_head_of_nothing(store: &Store, session: &Session, ctx: &mut Ctx) -> bool {
     if store.is_filling(&primary) || store.peek(&primary, |head| variance(route, head, request)).is_some() {
         return false;
     }
+    uses::note(store, session, ctx, &primary);
     ctx.cache.fwd = Some(Fwd::UriMiss);
     ctx.cache.detail = Some(NotStorable::Method.as_str());
     true

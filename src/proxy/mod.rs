@@ -30,7 +30,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::Version;
 use http::header::CONTENT_LENGTH;
-use pingora::cache::key::HashBinary;
+use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::lock::CacheLock;
 use pingora::cache::predictor::Predictor;
 use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
@@ -123,7 +123,7 @@ impl ProxyHttp for Proxy {
 
     fn cache_key_callback(&self, session: &Session, ctx: &mut Ctx) -> Result<CacheKey> {
         let key = caching::cache_key(session, ctx);
-        uses::note(self.cache.store, session, ctx, &key);
+        uses::note(self.cache.store, session, ctx, &key.primary_bin());
         Ok(key)
     }
 

@@ -76,7 +76,7 @@ pub(super) fn begin(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> bo
     if shared.store.is_filling(&primary) || shared.store.peek(&primary, selects(session, ctx)).is_some() {
         return false;
     }
-    uses::note(shared.store, session, ctx, &key);
+    uses::note(shared.store, session, ctx, &key.primary_bin());
     session.cache.enable(shared.store, None, Some(shared.predictor), None, None);
     session.cache.set_cache_key(key);
     session.cache.bypass();

@@ -1,6 +1,5 @@
 //! `min_uses`: a response is stored once its key was asked for that often.
 
-use pingora::cache::CacheKey;
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::proxy::Session;
 
@@ -11,10 +10,10 @@ use crate::store::Store;
 
 /// Counts the request for its key. Pingora asks for the key once per request, however often it then looks it up. A
 /// refresh in the background is no client's request and not counted; nor is anything where one use is enough.
-pub(super) fn note(store: &Store, session: &Session, ctx: &Ctx, key: &CacheKey) {
+pub(super) fn note(store: &Store, session: &Session, ctx: &Ctx, primary: &HashBinary) {
     let wanted = ctx.route.as_ref().map_or(1, |route| route.config.cache.min_uses);
     if wanted > 1 && session.subrequest_ctx.is_none() {
-        store.note_use(&key.primary_bin());
+        store.note_use(primary);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Routes that no request reaches.
 //!
 //! The order of [`Table`](super::Table) makes one route swallow another only when their matches are the same: of two
-//! patterns of one host, the one asked first has the longer literal prefix, or fewer `**`, or more literal characters,
+//! patterns of one host, the one asked first has the longer literal prefix, or more letters, or fewer `**`, or more slashes,
 //! or fewer `*`, and so misses paths of the other. Several routes together can: `/a/*` and `/a/*/**` leave nothing of
 //! `/a/**`. These two cases are told apart here; both are mistakes of the writer. General inclusion of regular
 //! languages would find stranger unions too, at a price in code that no real table has repaid.
@@ -119,6 +119,13 @@ mod tests {
         );
         assert_eq!(found(&[("*", "/a/**"), ("*", "/a/*"), ("h", "/a/*/**")]), []);
         assert_eq!(found(&[("*", "/a/**"), ("*", "/a/*/**")]), []);
+    }
+
+    #[test]
+    fn a_deep_glob_with_a_name_goes_before_one_without() {
+        let parsed = ["/*/**", "/**/a/**"].map(|p| (HostPattern::Any, PathPattern::parse(p).unwrap()));
+        let table = Table::new(parsed.into_iter().enumerate().map(|(i, (host, path))| (host, path, i)));
+        assert_eq!((table.find("h", "/x/a/b"), table.find("h", "/x/b")), (Some(1), Some(0)));
     }
 
     #[test]

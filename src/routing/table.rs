@@ -2,8 +2,9 @@
 //!
 //! The host decides before the path: exact, then the longest suffix, then any. Among the paths of one host: exact, then
 //! the longest literal prefix (what stands before the first wildcard), and at equal literal prefix a glob before
-//! `/prefix/**`, since it says more; among such globs the one with fewer `**`, then with more literal characters, then
-//! with fewer `*`. With that order no route takes all of another's paths (see `shadow.rs` for the two exceptions).
+//! `/prefix/**`, since it says more; among such globs the one with more literal characters besides slashes, then with
+//! fewer `**`, then with more slashes, then with fewer `*`. (What stars stand for may be letters that no pattern has: a
+//! pattern with more letters cannot take all that one with fewer has.) With that order no route takes all of another's paths (see `shadow.rs` for the two exceptions).
 //!
 //! Where no path of the more specific host matches, the less specific host is asked. The other choice, "a host's routes
 //! are all it has", would make `[[route]] match = { host = "shop.example", path = "/api/**" }` answer 404 for the rest of
@@ -90,19 +91,21 @@ impl<T: Copy> Paths<T> {
     }
 }
 
-/// Least first: literal prefix, globs before prefixes, fewer `**`, more literals, fewer `*`, then the text, so that the
+/// Least first: literal prefix, globs before prefixes, more letters, fewer `**`, more slashes, fewer `*`, then the text, so that the
 /// order is total. `Any` is the prefix of length zero.
-fn rank(pattern: &PathPattern) -> (Reverse<usize>, usize, usize, Reverse<usize>, usize, &str) {
+fn rank(pattern: &PathPattern) -> (Reverse<usize>, usize, Reverse<usize>, usize, Reverse<usize>, usize, &str) {
+    let none = Reverse(0);
     match pattern {
-        PathPattern::Exact(path) => (Reverse(usize::MAX), 0, 0, Reverse(0), 0, path),
-        PathPattern::Prefix(prefix) => (Reverse(prefix.len()), 1, 0, Reverse(0), 0, prefix),
-        PathPattern::Any => (Reverse(0), 1, 0, Reverse(0), 0, ""),
+        PathPattern::Exact(path) => (Reverse(usize::MAX), 0, none, 0, none, 0, path),
+        PathPattern::Prefix(prefix) => (Reverse(prefix.len()), 1, none, 0, none, 0, prefix),
+        PathPattern::Any => (none, 1, none, 0, none, 0, ""),
         PathPattern::Glob(glob) => {
             let text = glob.as_str();
             let literal = text.find('*').unwrap_or(text.len());
             let deep = text.matches("**").count();
-            let stars = text.matches('*').count();
-            (Reverse(literal), 0, deep, Reverse(text.len() - stars), stars, text)
+            let (stars, slashes) = (text.matches('*').count(), text.matches('/').count());
+            let letters = text.len() - stars - slashes;
+            (Reverse(literal), 0, Reverse(letters), deep, Reverse(slashes), stars, text)
         }
     }
 }
