@@ -62,6 +62,24 @@ async fn a_field_with_underscores_is_not_taken_for_another() {
 }
 
 #[tokio::test]
+async fn a_keyed_field_with_underscores_is_not_taken_for_the_keyed_one() {
+    let origin = echo().await;
+    let conf = "[route.cache.key]\ntemplate = \"{scheme}{host}{path}{header:X-Tenant}{device}\"\n\
+                device = [{ class = \"mobile\", user_agent = \"*Mobile*\" }]\n";
+    let edge = Edge::over(&[&origin], conf).await;
+    let forged =
+        Request::get("/a").header("X_Tenant", "evil").header("X_Device_Class", "evil").header("X_Other", "kept");
+    edge.fetch(&forged.header("X-Tenant", "good")).await.expect(200);
+    let seen = origin.only("/a");
+    let field = |name| seen.headers.get(name);
+    assert_eq!((field("X_Tenant"), field("X_Device_Class")), (None, None));
+    assert_eq!(
+        (field("X-Tenant"), field("X-Device-Class"), field("X_Other")),
+        (Some("good"), Some("other"), Some("kept"))
+    );
+}
+
+#[tokio::test]
 async fn hosts_do_not_share_even_where_the_path_is_the_same() {
     let origin = echo().await;
     let edge = Edge::over(&[&origin], "").await;

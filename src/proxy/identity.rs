@@ -28,7 +28,7 @@ const OVERRIDES: [&str; 5] =
 const OTHER_FORWARDED: [&str; 5] =
     ["x-forwarded-port", "x-forwarded-scheme", "x-forwarded-server", "x-forwarded-prefix", "x-real-ip"];
 /// What else a name with underscores may be taken for.
-const LOOKALIKES: [&str; 9] = [
+const LOOKALIKES: [&str; 10] = [
     "authorization",
     "connection",
     "content-length",
@@ -36,6 +36,7 @@ const LOOKALIKES: [&str; 9] = [
     "forwarded",
     "proxy-authorization",
     "transfer-encoding",
+    "x-device-class",
     "x-real-ip",
     "x-request-id",
 ];
@@ -98,6 +99,20 @@ pub(super) fn forget_lookalikes(request: &mut RequestHeader) {
     for name in &lookalikes {
         request.remove_header(name);
     }
+}
+
+/// The same for the fields that a route's key holds: the backend would go by a value that the key does not have.
+pub(super) fn forget_lookalikes_of(request: &mut RequestHeader, keyed: &[HeaderName]) {
+    let is_keyed = |name: &str| name.contains('_') && keyed.iter().any(|keyed| *keyed != name && is_alike(keyed, name));
+    let lookalikes: Vec<HeaderName> = request.headers.keys().filter(|name| is_keyed(name.as_str())).cloned().collect();
+    for name in &lookalikes {
+        request.remove_header(name);
+    }
+}
+
+/// Whether CGI and WSGI make one variable of both.
+fn is_alike(a: &HeaderName, b: &str) -> bool {
+    a.as_str().replace('_', "-") == b.replace('_', "-")
 }
 
 /// Writes what the backend is told into the forwarded request.

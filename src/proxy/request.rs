@@ -76,6 +76,7 @@ pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> R
     let Some(route) = ctx.snapshot.route(&ctx.host, &path).cloned() else { return Err(no_route()) };
     key_query(request, &route.config.cache.key.query);
     tell_device(request, &route.config.cache.key.devices);
+    identity::forget_lookalikes_of(request, &route.config.cache.key.headers);
     let max_body = route.config.max_body;
     ctx.route = Some(route);
     let length = request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
