@@ -52,7 +52,7 @@ fn signals(c: &mut Criterion) {
     let flight = InFlight::new();
     let open: Vec<_> = (0..8).map(|_| flight.begin(NOW)).collect();
     c.bench_function("in flight begin and end, 8 open", |b| b.iter(|| flight.end(flight.begin(black_box(NOW)))));
-    c.bench_function("in flight oldest, 8 open", |b| b.iter(|| flight.oldest()));
+    c.bench_function("in flight oldest, 8 open", |b| b.iter(|| flight.oldest(black_box(NOW))));
     open.into_iter().for_each(|token| flight.end(token));
     let window = Window::new();
     let mut micros = 0;

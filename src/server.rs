@@ -298,8 +298,6 @@ async fn publish_quantiles(edge: Arc<Edge>) {
     loop {
         ticks.tick().await;
         let now = clock::now();
-        for pool in edge.peek().pools() {
-            pool.members().iter().for_each(|member| member.backend.window().publish(now));
-        }
+        edge.peek().tick(now);
     }
 }

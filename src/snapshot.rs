@@ -10,9 +10,11 @@ use http::{HeaderValue, Version};
 
 use crate::config::{self, Config};
 use crate::routing::Table;
+use crate::tail::hedging::Hedging;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::units::Tick;
 use crate::upstream::Pool;
+use crate::upstream::deferrals::Deferrals;
 use crate::upstream::resolve::Resolver;
 
 /// One generation of the configuration, ready for use.
@@ -52,6 +54,10 @@ pub struct Route {
     pub pool: Arc<Pool>,
     /// Where they are counted.
     pub metrics: Arc<RouteMetrics>,
+    /// When they are hedged.
+    pub hedging: Arc<Hedging>,
+    /// Those that were denied a copy.
+    pub deferrals: Arc<Deferrals>,
 }
 
 impl Snapshot {
@@ -87,7 +93,8 @@ impl Snapshot {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let routes: Vec<_> = config.routes.iter().filter_map(|route| route_of(route, &pools, metrics)).collect();
+        let old = before.map_or(&[][..], |b| &b.routes);
+        let routes: Vec<_> = config.routes.iter().filter_map(|route| route_of(route, &pools, old, metrics)).collect();
         let table =
             Table::new(routes.iter().enumerate().map(|(i, r)| (r.config.host.clone(), r.config.path.clone(), i)));
         let generation = before.map_or(1, |b| b.generation + 1);
@@ -128,14 +135,38 @@ impl Snapshot {
         if received == Version::HTTP_10 { &self.via.http_10 } else { &self.via.http_11 }
     }
 
+    /// All routes, in the order written.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// A second passed: publishes what it brought.
+    pub fn tick(&self, now: Tick) {
+        self.pools.iter().for_each(|pool| pool.tick(now));
+        self.routes.iter().for_each(|route| route.hedging.publish(&route.pool.delays().distribution(), now));
+    }
+
     /// All pools, in the order written.
     pub fn pools(&self) -> &[Arc<Pool>] {
         &self.pools
     }
 }
 
-/// The checked configuration names only pools that exist, so nothing is left out here.
-fn route_of(route: &Arc<config::Route>, pools: &[Arc<Pool>], metrics: &Metrics) -> Option<Arc<Route>> {
+/// The checked configuration names only pools that exist, so nothing is left out here. A route of the generation before
+/// with the same name, pool and hedging goes on with what it has learned.
+fn route_of(
+    route: &Arc<config::Route>,
+    pools: &[Arc<Pool>],
+    before: &[Arc<Route>],
+    metrics: &Metrics,
+) -> Option<Arc<Route>> {
     let pool = pools.iter().find(|p| p.name() == route.pool)?.clone();
-    Some(Arc::new(Route { config: route.clone(), pool, metrics: metrics.route(&route.name) }))
+    let hedge = &pool.config().hedge;
+    let old = before
+        .iter()
+        .find(|old| old.config.name == route.name && old.config.pool == route.pool && old.hedging.params() == hedge);
+    let hedging = old.map_or_else(|| Arc::new(Hedging::new(hedge.clone())), |old| old.hedging.clone());
+    let deferrals = old.map_or_else(Arc::default, |old| old.deferrals.clone());
+    let metrics = metrics.route(&route.name);
+    Some(Arc::new(Route { config: route.clone(), pool, metrics, hedging, deferrals }))
 }

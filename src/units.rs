@@ -57,6 +57,11 @@ impl Ratio {
         Ratio(percent as f64 / 100.0)
     }
 
+    /// A ratio from whole thousandths; `None` above the whole.
+    pub const fn permille(permille: u16) -> Option<Ratio> {
+        if permille > 1000 { None } else { Some(Ratio(permille as f64 / 1000.0)) }
+    }
+
     /// The fraction, 0 to 1.
     pub const fn get(self) -> f64 {
         self.0

@@ -45,7 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("health_check", MIDDLE),
     ("edge", &["connections", "store", "snapshot", "upstream", "telemetry", "config", "clock"]),
     ("connections", &[]),
-    ("snapshot", &["upstream", "config", "routing", "telemetry", "units"]),
+    ("snapshot", &["upstream", "config", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
     ("telemetry", &["config", "cache", "clock", "units"]),

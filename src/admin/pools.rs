@@ -9,6 +9,7 @@ use crate::snapshot::Snapshot;
 use crate::tail::health::State;
 use crate::telemetry::{BackendSample, Latencies};
 use crate::units::Tick;
+use crate::upstream::backend::Standing;
 use crate::upstream::{Member, Pool};
 
 /// `/pools`: every pool with every backend.
@@ -65,7 +66,7 @@ impl PoolView {
     fn of(pool: &Pool, now: Tick) -> PoolView {
         PoolView {
             name: pool.name().to_owned(),
-            retry_budget: pool.budget().balance(now),
+            retry_budget: pool.ledger().balance(now),
             unresolved: pool.unresolved(),
             backends: pool.members().iter().map(|member| BackendView::of(member, now)).collect(),
         }
@@ -75,7 +76,8 @@ impl PoolView {
 impl BackendView {
     fn of(member: &Member, now: Tick) -> BackendView {
         let backend = &member.backend;
-        let (state, since) = backend.standing(now);
+        let Standing { state, since, .. } = backend.standing(now);
+        let signals = backend.signals();
         let latencies = latencies(member);
         BackendView {
             address: backend.name().to_owned(),
@@ -87,8 +89,8 @@ impl BackendView {
                 _ => None,
             },
             in_rotation_seconds: now.since(since).as_secs(),
-            in_flight: backend.in_flight().count(),
-            ewma_ms: backend.ewma().cost(now).map(milliseconds),
+            in_flight: signals.in_flight.count(),
+            ewma_ms: signals.ewma.cost(now).map(milliseconds),
             latency_ms: LatencyView {
                 count: latencies.count,
                 p50: milliseconds(latencies.p50),
@@ -116,14 +118,14 @@ fn sample(pool: &Pool, member: &Member, now: Tick) -> BackendSample {
         pool: pool.name().to_owned(),
         backend: backend.name().to_owned(),
         state: backend.state(now).as_str(),
-        in_flight: backend.in_flight().count().into(),
-        ewma: backend.ewma().cost(now),
+        in_flight: backend.signals().in_flight.count().into(),
+        ewma: backend.signals().ewma.cost(now),
         latencies: latencies(member),
     }
 }
 
 fn latencies(member: &Member) -> Latencies {
-    let quantiles = member.backend.window().quantiles();
+    let quantiles = member.backend.signals().window.quantiles();
     Latencies {
         count: quantiles.count,
         p50: quantiles.p50,

@@ -207,6 +207,10 @@ pub struct Pool {
     pub tls: Option<Tls>,
     /// `[pool.tail] retry`
     pub retry: Retry,
+    /// `[pool.tail] hedge`
+    pub hedge: tail::hedging::Params,
+    /// `[pool.tail] probation`
+    pub probation: tail::probation::Params,
 }
 
 /// One entry of `backends`.
@@ -293,8 +297,31 @@ pub struct Route {
     pub timeout: Duration,
     /// Largest request body in bytes; more is answered 413.
     pub max_body: u64,
+    /// Which requests may be hedged.
+    pub hedge: Hedge,
+    /// Whether a body that stalls is fetched to its end from another backend.
+    pub rescue: bool,
     /// `[route.cache]`
     pub cache: RouteCache,
+}
+
+/// Which requests of a route may be copied to a second backend while the first one is slow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hedge {
+    /// GET and HEAD without a body.
+    #[default]
+    On,
+    /// None.
+    Off,
+}
+
+/// When a stale copy is sent in place of an answer that does not come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum IfSlow {
+    /// When it takes longer than this share of the route's answers, 0.5 to 0.999.
+    Quantile(f64),
+    /// When it takes longer than this.
+    After(Duration),
 }
 
 /// `[route.cache]`: how the cache treats this route.
@@ -308,6 +335,8 @@ pub struct RouteCache {
     pub storable: cache::storable::Params,
     /// How long it is fresh and how stale it may be served.
     pub freshness: cache::freshness::Params,
+    /// When a copy that may be used if the origin fails is used since it is slow.
+    pub if_slow: Option<IfSlow>,
     /// What tells requests apart.
     pub key: cache::key::Params,
     /// What tells variants apart.

@@ -132,6 +132,7 @@ impl Policy {
                 override_origin: stale.override_origin,
                 heuristic: self.heuristic,
             },
+            if_slow: None,
             key: self.key.unwrap_or_default(),
             vary: self.vary.unwrap_or_default(),
             collapse_wait: self.collapse_wait.unwrap_or(defaults::COLLAPSE_WAIT),

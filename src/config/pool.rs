@@ -22,6 +22,8 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
         keepalive: section.boolean("keepalive", true),
         tls: tls.is_present().then(|| backend::tls(tls)),
         retry: tail(section.section("tail")),
+        hedge: tail::hedging::Params::default(),
+        probation: tail::probation::Params::default(),
     };
     let spot = section.spot_of("name");
     section.finish();

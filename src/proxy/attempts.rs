@@ -1,95 +1,87 @@
-//! Attempts at backends, one after the other, until one gives a response's head.
+//! Attempts at backends until one gives a response's head: races one after the other, with retries between them.
 //!
-//! Retrying pays only where the failure says nothing about the request: connects that failed, and connections that
-//! ended before a head for methods that may be repeated. It goes to another backend, after a jittered wait, within
-//! the pool's budget, so that a failing pool is not asked twice as much as a healthy one.
+//! Retrying pays only where the failure says nothing about the request: connects that failed, connections that ended
+//! before a head and gateways' errors (502 to 504), for methods that may be repeated. It goes to another backend,
+//! within the pool's ledger, so that a failing pool is not asked twice as much as a healthy one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RETRY_AFTER};
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
 
 use super::exchange::{Condition, Exchange};
+use super::hedge::{self, Lost};
+use super::leg::{Leg, Run, Wire};
 use crate::cache::validate::Mismatch;
 use crate::clock;
 use crate::tail::deadline::Deadline;
+use crate::tail::signals::Kind;
+use crate::units::Tick;
 use crate::upstream::{Attempt, Failure, Member};
-
-/// A connection on which a request was begun.
-pub(super) struct Leg {
-    /// Whose connection.
-    pub member: Arc<Member>,
-    /// The connection.
-    pub http: HttpSession<()>,
-    /// Whether the connection had served a request before.
-    pub reused: bool,
-    /// In flight until dropped.
-    pub attempt: Attempt,
-}
 
 /// The attempts of one request.
 pub(super) struct Attempts {
     exchange: Arc<Exchange>,
-    connector: Arc<Connector>,
-    deadline: Deadline,
-    stale: Stale,
+    wire: Wire,
     /// Whether a 304 is an answer to what is asked.
     conditional: bool,
+    /// Attempts that were no copies.
+    made: u32,
 }
 
-/// Whether a connection that turned out stale was already replaced by another to the same backend.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stale {
-    MayRepeat,
-    Repeated,
+/// What a head is.
+pub(super) enum Judged {
+    /// One before the final one.
+    Interim,
+    /// An answer.
+    Answer,
+    /// A backend's word that it failed (5xx).
+    Error,
 }
 
 impl Attempts {
     /// None made yet; the route's timeout starts now.
     pub(super) fn new(exchange: Arc<Exchange>, connector: Arc<Connector>) -> Attempts {
         let begun = exchange.seen.lock().uploaded.unwrap_or(exchange.started);
-        let deadline = Deadline::new(begun, exchange.route.config.timeout);
+        let route = &exchange.route;
         if exchange.seen.lock().tried.is_empty() {
-            exchange.route.pool.budget().deposit();
+            route.pool.ledger().deposit();
+            if exchange.copying.is_ok() {
+                route.hedging.copies.deposit();
+            }
+            route.deferrals.wake();
         }
+        let wire = Wire {
+            connector,
+            deadline: Deadline::new(begun, route.config.timeout),
+            idempotent: exchange.idempotent,
+            timeouts: route.pool.config().timeouts.clone(),
+        };
         let conditional = !matches!(exchange.condition, Condition::None);
-        Attempts { exchange, connector, deadline, stale: Stale::MayRepeat, conditional }
+        Attempts { exchange, wire, conditional, made: 0 }
     }
 
     /// Starts the route's timeout anew: the client has only now sent the last byte of its request.
     pub(super) fn restart_deadline(&mut self) {
         let begun = *self.exchange.seen.lock().uploaded.get_or_insert_with(clock::now);
-        self.deadline = Deadline::new(begun, self.exchange.route.config.timeout);
-    }
-
-    /// How long the next head may take: `first_byte`, or what is left of the route's timeout.
-    pub(super) fn head_timeout(&self) -> (Duration, Failure) {
-        let first_byte = self.exchange.route.pool.config().timeouts.first_byte;
-        match self.deadline.left(clock::now()) {
-            Some(left) if left < first_byte => (left, Failure::Deadline),
-            Some(_) => (first_byte, Failure::FirstByteTimeout),
-            None => (Duration::ZERO, Failure::Deadline),
-        }
+        self.wire.deadline = Deadline::new(begun, self.exchange.route.config.timeout);
     }
 
     /// Sends a request without body and waits for a response's head, interim or final.
     pub(super) async fn ask(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
+        let begun = clock::now();
+        hedge::probe(self, request, begun);
         loop {
-            let mut leg = self.open(request).await?;
-            match self.read_head(&mut leg).await {
-                Ok(()) => return Ok(leg),
-                // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
-                Err(Failure::ClosedEarly)
-                    if leg.reused && self.exchange.idempotent && self.stale == Stale::MayRepeat =>
-                {
-                    self.stale = Stale::Repeated;
-                    self.exchange.seen.lock().tried.pop();
+            match hedge::race(self, request).await {
+                Ok(leg) => {
+                    let leg = self.past_error(leg, request).await;
+                    self.exchange.route.hedging.served.record(clock::now().since(begun));
+                    return Ok(leg);
                 }
-                Err(failure) => self.after_failure(leg.attempt, failure).await?,
+                Err(Lost { attempt, failure }) => self.after_failure(attempt, failure, Wait::FirstAtOnce).await?,
             }
         }
     }
@@ -117,42 +109,36 @@ impl Attempts {
     /// here may be retried whatever the method.
     pub(super) async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         loop {
-            let (attempt, result) = self.connect(request).await?;
-            match result {
-                Ok((member, http, reused)) => return Ok(Leg { member, http, reused, attempt }),
-                Err(failure) => self.after_failure(attempt, failure).await?,
+            let (member, attempt) = self.begin(Kind::Primary, clock::now())?;
+            match self.wire.open(&member, &self.numbered(request, Kind::Primary)).await {
+                Ok((http, _)) => return Ok(Leg { member, http, attempt }),
+                Err(failure) => self.after_failure(Some(attempt), failure, Wait::Always).await?,
             }
         }
     }
 
     /// Reads the next head, interim or final.
     pub(super) async fn read_head(&self, leg: &mut Leg) -> Result<(), Failure> {
-        let (limit, clock) = self.head_timeout();
-        leg.http.set_read_timeout(None);
-        match tokio::time::timeout(limit, leg.http.read_response_header()).await {
-            Ok(Ok(())) => self.check_head(leg),
-            Ok(Err(e)) => Err(Failure::of_read(&e, clock)),
-            Err(_) => Err(clock),
-        }
+        self.wire.read_head(&mut leg.http).await?;
+        self.judge(leg).map(|_| ())
     }
 
     /// Accepts a head that was read, or names what is wrong with it.
-    pub(super) fn check_head(&self, leg: &mut Leg) -> Result<(), Failure> {
+    pub(super) fn judge(&self, leg: &mut Leg) -> Result<Judged, Failure> {
         let status = leg.http.response_header().map_or(0, |h| h.status.as_u16());
         match status {
             // Nothing was asked to be upgraded on this path.
             0 | 101 => return Err(Failure::InvalidResponse),
-            102..=199 | 100 => return Ok(()),
+            102..=199 | 100 => return Ok(Judged::Interim),
             304 if !self.conditional => return Err(Failure::UnexpectedNotModified),
             _ => {}
         }
         let took = leg.attempt.answered(status, clock::now());
         let pool = &self.exchange.route.pool;
         pool.counters().first_byte(took);
-        let timeouts = &pool.config().timeouts;
-        leg.http.set_read_timeout(Some(timeouts.between_bytes));
-        self.exchange.seen.lock().failure = None;
-        Ok(())
+        leg.http.set_read_timeout(Some(self.wire.timeouts.between_bytes));
+        self.exchange.seen.lock().answered_by(&leg.member);
+        Ok(if status >= 500 { Judged::Error } else { Judged::Answer })
     }
 
     /// The plan.
@@ -160,72 +146,135 @@ impl Attempts {
         &self.exchange
     }
 
+    /// What the attempts share.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Picks a backend and begins an attempt at it.
+    ///
+    /// # Errors
+    /// When there is none: with what the last attempt died of, which says more than that.
+    pub(super) fn begin(&mut self, kind: Kind, now: Tick) -> Result<(Arc<Member>, Attempt), Failure> {
+        let route = &self.exchange.route;
+        let mut seen = self.exchange.seen.lock();
+        let picked = route.pool.pick(&seen.tried, kind, now, &mut fastrand::Rng::new());
+        let member =
+            picked.map_err(|none| if kind == Kind::Primary { *seen.failure.get_or_insert(none) } else { none })?;
+        seen.tried.push(member.clone());
+        seen.began.get_or_insert(now);
+        self.made += u32::from(kind == Kind::Primary);
+        let attempt = route.pool.begin(&member, kind, &route.hedging, now);
+        Ok((member, attempt))
+    }
+
+    /// The request as it is sent for one more time, told which time it is.
+    pub(super) fn numbered(&self, request: &RequestHeader, kind: Kind) -> RequestHeader {
+        hedge::numbered(request, self.exchange.seen.lock().tried.len(), kind)
+    }
+
     /// Notes the failure of an attempt.
     pub(super) fn fail(&self, attempt: &mut Attempt, failure: Failure) {
         self.exchange.seen.lock().failure = Some(failure);
-        if failure == Failure::BodyRefused {
-            return;
+        if failure != Failure::BodyRefused {
+            attempt.failed(failure, clock::now());
         }
-        let now = clock::now();
+    }
+
+    /// Gives up an attempt that nobody waits for any longer. On HTTP/2 that ends a stream; on HTTP/1.1 it would cost
+    /// the connection, so its answer is waited for a little, and longer where many have been closed already.
+    pub(super) fn give_up(&self, run: Option<Run>, patience: Duration) {
+        let Some(run) = run.filter(|run| !run.is_multiplexed()) else { return };
         let pool = &self.exchange.route.pool;
-        attempt.failed(failure, pool.usual(), pool.may_eject(attempt.backend(), now), now);
-    }
-
-    async fn connect(
-        &mut self,
-        request: &RequestHeader,
-    ) -> Result<(Attempt, Result<(Arc<Member>, HttpSession<()>, bool), Failure>), Failure> {
-        let now = clock::now();
-        let member = {
-            let mut seen = self.exchange.seen.lock();
-            let picked = self.exchange.route.pool.pick(&seen.tried, now, &mut fastrand::Rng::new());
-            // What the last attempt died of says more than that there is no other backend to try.
-            let member = picked.map_err(|none| *seen.failure.get_or_insert(none))?;
-            seen.tried.push(member.clone());
-            seen.began.get_or_insert(now);
-            member
-        };
-        let attempt = member.backend.begin(now);
-        let result = self.write_head(&member, request).await.map(|(http, reused)| (member, http, reused));
-        Ok((attempt, result))
-    }
-
-    async fn write_head(&self, member: &Member, request: &RequestHeader) -> Result<(HttpSession<()>, bool), Failure> {
-        let Some(left) = self.deadline.left(clock::now()) else { return Err(Failure::Deadline) };
-        let connecting = self.connector.get_http_session(&*member.peer);
-        let (mut http, reused) = match tokio::time::timeout(left, connecting).await {
-            Ok(connected) => connected.map_err(|e| Failure::of_connect(&e))?,
-            Err(_) => return Err(Failure::Deadline),
-        };
-        http.set_write_timeout(Some(self.exchange.route.pool.config().timeouts.write));
-        http.write_request_header(Box::new(request.clone())).await.map_err(|_| Failure::WriteFailed)?;
-        Ok((http, reused))
+        let may_close = pool.may_close(clock::now());
+        let patience = if may_close { patience } else { self.wire.timeouts.first_byte };
+        let connector = self.wire.connector.clone();
+        tokio::spawn(async move { run.drain(&connector, patience).await });
     }
 
     /// Decides whether there is another attempt, and waits for it.
-    pub(super) async fn after_failure(&mut self, mut attempt: Attempt, failure: Failure) -> Result<(), Failure> {
-        self.fail(&mut attempt, failure);
-        drop(attempt);
+    pub(super) async fn after_failure(
+        &mut self,
+        attempt: Option<Attempt>,
+        failure: Failure,
+        wait: Wait,
+    ) -> Result<(), Failure> {
+        if let Some(mut attempt) = attempt {
+            self.fail(&mut attempt, failure);
+        }
+        let may_repeat = self.exchange.idempotent || failure.before_request();
+        let given_up = matches!(failure, Failure::Deadline | Failure::BodyRefused | Failure::NoBackend);
+        if !may_repeat || given_up || !self.retry(failure.termination().as_str(), wait).await {
+            return Err(failure);
+        }
+        Ok(())
+    }
+
+    /// The answer to be used where the first one says that the backend failed: another backend's, if there is one
+    /// that does better.
+    async fn past_error(&mut self, mut leg: Leg, request: &RequestHeader) -> Leg {
+        loop {
+            let status = leg.http.response_header().map_or(0, |head| head.status.as_u16());
+            // A gateway that says when to come again does not want to be asked at once, nor does what stands behind it.
+            let told = leg.http.response_header().is_some_and(|head| head.headers.contains_key(RETRY_AFTER));
+            let gateway = (502..=504).contains(&status);
+            if !gateway || told || !self.exchange.idempotent || self.exchange.has_fallback {
+                return leg;
+            }
+            if !self.retry("upstream-status", Wait::FirstAtOnce).await {
+                return leg;
+            }
+            match hedge::race(self, request).await {
+                Ok(better) => {
+                    let connector = self.wire.connector.clone();
+                    tokio::spawn(async move { leg.drain(&connector).await });
+                    leg = better;
+                }
+                Err(Lost { attempt, failure }) => {
+                    if let Some(mut attempt) = attempt {
+                        self.fail(&mut attempt, failure);
+                    }
+                    let mut seen = self.exchange.seen.lock();
+                    seen.failure = None;
+                    seen.answered_by(&leg.member);
+                    return leg;
+                }
+            }
+        }
+    }
+
+    /// Takes what another attempt costs and waits for its time; whether there is to be one.
+    async fn retry(&self, reason: &str, wait: Wait) -> bool {
         let pool = &self.exchange.route.pool;
         let retry = &pool.config().retry;
         let now = clock::now();
-        let (made, others) = {
+        let others = {
             let tried = &self.exchange.seen.lock().tried;
-            (u32::try_from(tried.len()).unwrap_or(u32::MAX), pool.pick(tried, now, &mut fastrand::Rng::new()))
+            pool.pick(tried, Kind::Primary, now, &mut fastrand::Rng::new())
         };
-        let may_repeat = self.exchange.idempotent || failure.before_request();
-        let given_up = matches!(failure, Failure::Deadline | Failure::BodyRefused);
-        if !may_repeat || given_up || made > retry.attempts || others.is_err() {
-            return Err(failure);
+        if self.made > retry.attempts || others.is_err() {
+            return false;
         }
-        let wait = retry.backoff.delay(made.saturating_sub(1), &mut fastrand::Rng::new());
-        let in_time = self.deadline.left(now).is_some_and(|left| left > wait);
-        // The budget last: what is withdrawn is spent.
-        if !in_time || pool.budget().withdraw(now).is_err() {
-            return Err(failure);
+        let wait = match wait {
+            Wait::FirstAtOnce if self.made == 1 => Duration::ZERO,
+            _ => retry.backoff.delay(self.made.saturating_sub(1), &mut fastrand::Rng::new()),
+        };
+        let in_time = self.wire.deadline.left(now).is_some_and(|left| left > wait);
+        // The ledger last: what is withdrawn is spent.
+        if !in_time || pool.ledger().withdraw(now).is_err() {
+            return false;
         }
-        pool.counters().retry(failure.termination().as_str());
+        pool.counters().retry(reason);
         tokio::time::sleep(wait).await;
-        Ok(())
+        true
     }
+}
+
+/// How long a retry waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A jittered while, longer each time.
+    Always,
+    /// The same, but for the first: it goes to another backend, and somebody waits.
+    FirstAtOnce,
 }

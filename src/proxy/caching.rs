@@ -185,6 +185,12 @@ pub(super) fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error
     upstream_failed && reuse::reuse_on_error(&freshness, &request, clock::wall()).is_ok()
 }
 
+/// Whether a stale copy is at hand that may stand in if the origin fails.
+pub(super) fn has_fallback(session: &Session, ctx: &Ctx) -> bool {
+    let stored = session.cache.maybe_cache_meta().and_then(stored_freshness);
+    stored.is_some_and(|freshness| reuse::reuse_on_error(&freshness, &wishes_of(session, ctx), clock::wall()).is_ok())
+}
+
 /// May this response, or this stored response as a 304 has updated it, be stored?
 pub(super) fn judge_response(
     shared: &Shared,

@@ -4,6 +4,7 @@
 //! extensions, and what the session sees travels back to the phases (headers, log, metrics) through [`Seen`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use super::resume::Resume;
 use crate::cache::validate::Mismatch;
 use crate::snapshot::Route;
+use crate::tail::race::{Hedge, NoHedge};
 use crate::units::Tick;
 use crate::upstream::{Failure, Member};
 
@@ -29,6 +31,12 @@ pub struct Exchange {
     pub by_head: bool,
     /// What is stored of the answer, if the request was made one for the rest.
     pub resume: Option<Resume>,
+    /// Whether the request may be copied to a second backend while the first one is slow.
+    pub copying: Result<(), NoHedge>,
+    /// Whether a stale copy may stand in for an error: then none is waited out.
+    pub has_fallback: bool,
+    /// How many others wait for the answer, if it is fetched for a key of the cache.
+    pub waiters: Option<Arc<AtomicU32>>,
     /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
     pub started: Tick,
     /// What has been seen so far.
@@ -48,6 +56,9 @@ impl Exchange {
             condition,
             by_head: false,
             resume: None,
+            copying: Err(NoHedge::Unsafe),
+            has_fallback: false,
+            waiters: None,
             started,
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
@@ -63,6 +74,21 @@ impl Exchange {
     /// The request was made one for the rest of what is stored.
     pub(super) fn resuming(self, resume: Option<Resume>) -> Exchange {
         Exchange { resume, ..self }
+    }
+
+    /// Whether it may be copied, and what is at hand where it fails.
+    pub(super) fn hedging(self, copying: Result<(), NoHedge>, has_fallback: bool) -> Exchange {
+        Exchange { copying, has_fallback, ..self }
+    }
+
+    /// Others wait for the answer too.
+    pub(super) fn awaited_by(self, waiters: Option<Arc<AtomicU32>>) -> Exchange {
+        Exchange { waiters, ..self }
+    }
+
+    /// How many requests wait for the answer, this one among them.
+    pub fn waiting(&self) -> u32 {
+        1 + self.waiters.as_ref().map_or(0, |waiters| waiters.load(Ordering::Relaxed))
     }
 
     /// The request's body has grown too large: the session gives up.
@@ -114,8 +140,23 @@ pub struct Seen {
     pub spliced: Option<StatusCode>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
+    /// What became of the copy of a late request.
+    pub hedge: Hedge,
+    /// How long the request had waited when it was copied.
+    pub hedge_delay: Option<Duration>,
     /// Why the 304 that came first was about another response than the stored one.
     pub mismatch: Option<Mismatch>,
+}
+
+impl Seen {
+    /// This member's answer is used: it is the last one asked, and no failure counts any longer.
+    pub(super) fn answered_by(&mut self, member: &Arc<Member>) {
+        if let Some(place) = self.tried.iter().position(|tried| Arc::ptr_eq(tried, member)) {
+            let winner = self.tried.remove(place);
+            self.tried.push(winner);
+        }
+        self.failure = None;
+    }
 }
 
 /// The plan as it travels in a request's extensions.

@@ -21,8 +21,9 @@ use pingora::protocols::{ALPN, Digest, UniqueIDType};
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType, Result};
 
-use super::attempts::{Attempts, Leg};
+use super::attempts::{Attempts, Wait};
 use super::exchange::{Condition, Exchange, ExchangeRef};
+use super::leg::Leg;
 use super::resume::{Resume, Splice, Verdict};
 use super::upload::{self, NoBody, Upload};
 use crate::cache::reuse;
@@ -127,8 +128,7 @@ impl UpstreamSession {
             leg.http.shutdown().await;
             return;
         }
-        let idle = leg.member.peer.idle_timeout();
-        self.connector.release_http_session(leg.http, &*leg.member.peer, idle).await;
+        leg.release(&self.connector).await;
     }
 
     async fn next_head(&mut self) -> Result<(), Failure> {
@@ -167,8 +167,7 @@ impl UpstreamSession {
             let mut leg = attempts.ask(&request).await?;
             if let Some(mismatch) = foreign(&leg, attempts.exchange()) {
                 // Neither a 304 nor an answer to HEAD has a body: the connection can be used again.
-                let idle = leg.member.peer.idle_timeout();
-                self.connector.release_http_session(leg.http, &*leg.member.peer, idle).await;
+                leg.release(&self.connector).await;
                 leg = attempts.ask_again(&mut request, mismatch).await?;
             }
             self.confirmed = confirmed(&leg, attempts.exchange());
@@ -191,7 +190,7 @@ impl UpstreamSession {
             return Err(failure);
         }
         // The body is kept by pingora, which repeats the whole attempt if there is to be another.
-        self.again = attempts.after_failure(leg.attempt, failure).await.is_ok();
+        self.again = attempts.after_failure(Some(leg.attempt), failure, Wait::Always).await.is_ok();
         Err(failure)
     }
 

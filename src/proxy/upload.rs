@@ -9,8 +9,9 @@ use pingora::protocols::http::custom::BodyWrite;
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
 
-use super::attempts::{Attempts, Leg};
+use super::attempts::Attempts;
 use super::exchange::Exchange;
+use super::leg::Leg;
 use crate::upstream::Failure;
 
 /// Chunks under way from the client's side to the backend's: enough to overlap a read with a write.
@@ -119,7 +120,7 @@ impl Upload {
                 }
                 read = leg.http.read_response_header() => {
                     return match read {
-                        Ok(()) => attempts.check_head(leg),
+                        Ok(()) => attempts.judge(leg).map(|_| ()),
                         Err(e) => Err(Failure::of_read(&e, Failure::FirstByteTimeout)),
                     };
                 }

@@ -11,15 +11,20 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
+use super::caching;
 use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
+use super::hedge;
 use super::identity;
 use super::resume::{self, Resume};
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
+use crate::config::Hedge;
 use crate::snapshot::Route;
 use crate::store::Store;
+use crate::tail::race::NoHedge;
+use crate::tail::signals::Kind;
 use crate::upstream::Failure;
 
 /// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
@@ -59,6 +64,8 @@ pub(super) fn prepare(
     let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
     let upgrade = session.is_upgrade_req();
     let authority = authority(session, request, ctx);
+    // Ours to set: a client must not choose who is served first.
+    request.remove_header(hedge::ATTEMPT);
     if !upgrade {
         strip(request);
         if !session.as_mut().is_body_empty() && !request.headers.contains_key(CONTENT_LENGTH) {
@@ -99,12 +106,29 @@ pub(super) fn prepare(
             request.set_method(Method::HEAD);
             condition = Condition::Stored(stored.headers().clone());
         }
+        let copying = may_copy(session, &route);
+        let has_fallback = caching::has_fallback(session, ctx);
         // A request with a body comes here again for each attempt that pingora repeats.
-        let made = || Exchange::new(route, idempotent, condition, started).asking_by_head(by_head).resuming(resume);
+        let made = || {
+            Exchange::new(route, idempotent, condition, started)
+                .asking_by_head(by_head)
+                .resuming(resume)
+                .hedging(copying, has_fallback)
+        };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));
     }
     Ok(())
+}
+
+/// Whether the request may be copied: it is safe (RFC 9110 §9.2.1) and has nothing to be copied but its head.
+fn may_copy(session: &mut Session, route: &Route) -> std::result::Result<(), NoHedge> {
+    let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD);
+    match route.config.hedge {
+        Hedge::Off => Err(NoHedge::Off),
+        Hedge::On if is_safe && session.as_mut().is_body_empty() => Ok(()),
+        Hedge::On => Err(NoHedge::Unsafe),
+    }
 }
 
 /// What a 304 would be about. Pingora has put the stored response's conditions in the place of the client's.
@@ -221,8 +245,8 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
 pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>, Failure> {
     let route = ctx.route.clone().ok_or(Failure::NoBackend)?;
     let now = clock::now();
-    let member = route.pool.pick(&[], now, &mut fastrand::Rng::new())?;
-    ctx.upgraded = Some(member.backend.begin(now));
+    let member = route.pool.pick(&[], Kind::Primary, now, &mut fastrand::Rng::new())?;
+    ctx.upgraded = Some(route.pool.begin(&member, Kind::Primary, &route.hedging, now));
     let mut peer = (*member.peer).clone();
     peer.options.read_timeout = Some(route.pool.config().timeouts.idle);
     Ok(Box::new(peer))
@@ -230,11 +254,8 @@ pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>,
 
 /// Notes that the connection for an upgrade could not be made.
 pub(super) fn upgrade_failed(ctx: &mut Ctx, failure: Failure) {
-    let Some(route) = ctx.route.clone() else { return };
     if let Some(mut attempt) = ctx.upgraded.take() {
-        let now = clock::now();
-        let may_eject = route.pool.may_eject(attempt.backend(), now);
-        attempt.failed(failure, route.pool.usual(), may_eject, now);
+        attempt.failed(failure, clock::now());
     }
     ctx.upgrade_failure = Some(failure);
 }

@@ -5,12 +5,19 @@
 //! the first byte of its response ([`InFlight::answered`]), since a long download is no sign of a slow backend, and
 //! counts until it ends.
 //!
+//! A late request whose copy was answered elsewhere is cancelled, and with it the only sign of a backend that hangs. So
+//! it goes on ageing for [`REMEMBERED`] times as long as it was waited for, or until the backend answers anything.
+//! (Else a backend that pauses for 300 ms is sent one request after the other, each cancelled after 30.)
+//!
 //! A queue or map of starts would need a lock. Here each waiting request owns one word of a small slab; what finds the slab
 //! full is counted without an age, which loses nothing as long as the slab holds some that are older.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::units::Tick;
+
+/// How much longer a cancelled late request ages, in times of what it was waited for.
+pub const REMEMBERED: u32 = 8;
 
 /// Requests whose age is known at one time.
 const SLOTS: usize = 64;
@@ -23,6 +30,9 @@ const FREE: u64 = 0;
 pub struct InFlight {
     count: AtomicU32,
     starts: [AtomicU64; SLOTS],
+    /// The start of a late request that was cancelled, or `FREE`; and until when it ages.
+    abandoned: AtomicU64,
+    until: AtomicU64,
 }
 
 /// One request in flight. It cannot be copied, so it ends once; dropped without [`InFlight::end`] it would count
@@ -36,7 +46,12 @@ pub struct Token {
 impl InFlight {
     /// Nothing in flight.
     pub const fn new() -> InFlight {
-        InFlight { count: AtomicU32::new(0), starts: [const { AtomicU64::new(FREE) }; SLOTS] }
+        InFlight {
+            count: AtomicU32::new(0),
+            starts: [const { AtomicU64::new(FREE) }; SLOTS],
+            abandoned: AtomicU64::new(FREE),
+            until: AtomicU64::new(0),
+        }
     }
 
     /// A request was sent at `now`.
@@ -53,6 +68,27 @@ impl InFlight {
 
     /// The first byte of the response came: the request no longer ages, and still counts. Later calls do nothing.
     pub fn answered(&self, token: &mut Token) {
+        self.release(token);
+        if self.abandoned.load(Ordering::Relaxed) != FREE {
+            self.abandoned.store(FREE, Ordering::Relaxed);
+        }
+    }
+
+    /// The request is late and will be ended without an answer: it goes on ageing for a while. Of several the first
+    /// counts.
+    pub fn abandon(&self, token: &mut Token, now: Tick) {
+        let Some(slot) = token.slot.and_then(|slot| self.starts.get(slot)) else { return };
+        let start = slot.load(Ordering::Relaxed);
+        let forgotten =
+            self.abandoned.load(Ordering::Relaxed) == FREE || self.until.load(Ordering::Relaxed) <= now.as_nanos();
+        if forgotten {
+            let waited = now.since(Tick::from_nanos(start));
+            self.until.store((now + waited.saturating_mul(REMEMBERED)).as_nanos(), Ordering::Relaxed);
+            self.abandoned.store(start, Ordering::Relaxed);
+        }
+    }
+
+    fn release(&self, token: &mut Token) {
         if let Some(slot) = token.slot.take().and_then(|slot| self.starts.get(slot)) {
             slot.store(FREE, Ordering::Relaxed);
         }
@@ -60,7 +96,7 @@ impl InFlight {
 
     /// The request ended, however it did. The token must be one of this backend's.
     pub fn end(&self, mut token: Token) {
-        self.answered(&mut token);
+        self.release(&mut token);
         // A token of another backend must not wrap the count; `Err` says it was zero already.
         let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1));
     }
@@ -70,8 +106,20 @@ impl InFlight {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// When the oldest request was sent that still waits for its first byte; `None` when none waits.
-    pub fn oldest(&self) -> Option<Tick> {
+    /// When the oldest request was sent that still waits for its first byte, or was not waited for, as seen at `now`;
+    /// `None` when there is none.
+    pub fn oldest(&self, now: Tick) -> Option<Tick> {
+        let abandoned = self.abandoned.load(Ordering::Relaxed);
+        let remembered = abandoned != FREE && now.as_nanos() < self.until.load(Ordering::Relaxed);
+        let waiting = self.oldest_waiting();
+        if !remembered {
+            return waiting;
+        }
+        let abandoned = Tick::from_nanos(abandoned);
+        Some(waiting.map_or(abandoned, |waiting| waiting.min(abandoned)))
+    }
+
+    fn oldest_waiting(&self) -> Option<Tick> {
         // No more slots than requests are in use, and an idle backend costs no scan at all.
         let count = self.count() as usize;
         self.starts
@@ -104,15 +152,15 @@ mod tests {
     fn the_oldest_is_the_one_begun_first_whatever_the_order_of_ends() {
         let flight = InFlight::new();
         let (a, b, c) = (flight.begin(at(10)), flight.begin(at(20)), flight.begin(at(30)));
-        assert_eq!((flight.count(), flight.oldest()), (3, Some(at(10))));
+        assert_eq!((flight.count(), flight.oldest(at(1_000))), (3, Some(at(10))));
         flight.end(a);
-        assert_eq!(flight.oldest(), Some(at(20)));
+        assert_eq!(flight.oldest(at(1_000)), Some(at(20)));
         let d = flight.begin(at(40));
         flight.end(b);
-        assert_eq!(flight.oldest(), Some(at(30)));
+        assert_eq!(flight.oldest(at(1_000)), Some(at(30)));
         flight.end(c);
         flight.end(d);
-        assert_eq!((flight.count(), flight.oldest()), (0, None));
+        assert_eq!((flight.count(), flight.oldest(at(1_000))), (0, None));
     }
 
     #[test]
@@ -122,9 +170,9 @@ mod tests {
         let waiting = flight.begin(at(20));
         flight.answered(&mut download);
         flight.answered(&mut download);
-        assert_eq!((flight.count(), flight.oldest()), (2, Some(at(20))));
+        assert_eq!((flight.count(), flight.oldest(at(1_000))), (2, Some(at(20))));
         flight.end(waiting);
-        assert_eq!((flight.count(), flight.oldest()), (1, None));
+        assert_eq!((flight.count(), flight.oldest(at(1_000))), (1, None));
         flight.end(download);
         assert_eq!(flight.count(), 0);
     }
@@ -133,9 +181,9 @@ mod tests {
     fn more_requests_than_slots_are_counted() {
         let flight = InFlight::new();
         let tokens: Vec<Token> = (0..200).map(|i| flight.begin(at(i))).collect();
-        assert_eq!((flight.count(), flight.oldest()), (200, Some(at(1))));
+        assert_eq!((flight.count(), flight.oldest(at(1_000))), (200, Some(at(1))));
         tokens.into_iter().for_each(|token| flight.end(token));
-        assert_eq!((flight.count(), flight.oldest()), (0, None));
+        assert_eq!((flight.count(), flight.oldest(at(1_000))), (0, None));
     }
 
     #[test]
@@ -165,7 +213,24 @@ mod tests {
                 });
             }
         });
-        assert_eq!((flight.count(), flight.oldest()), (0, None));
+        assert_eq!((flight.count(), flight.oldest(at(1_000))), (0, None));
         assert!(flight.starts.iter().all(|slot| slot.load(Ordering::Relaxed) == FREE));
+    }
+
+    #[test]
+    fn an_abandoned_request_ages_eight_times_as_long_or_until_an_answer() {
+        let flight = InFlight::new();
+        let mut late = flight.begin(at(100));
+        flight.abandon(&mut late, at(130));
+        flight.end(late);
+        assert_eq!((flight.count(), flight.oldest(at(369)), flight.oldest(at(370))), (0, Some(at(100)), None));
+        let mut again = flight.begin(at(400));
+        let mut other = flight.begin(at(410));
+        flight.abandon(&mut again, at(430));
+        flight.end(again);
+        assert_eq!(flight.oldest(at(440)), Some(at(400)));
+        flight.answered(&mut other);
+        flight.end(other);
+        assert_eq!(flight.oldest(at(441)), None);
     }
 }

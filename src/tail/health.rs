@@ -8,13 +8,22 @@
 //! it Healthy, its first failure ejects it again, for longer. A fixed time would let a backend that fails under load
 //! flap forever; the growth ends at a maximum and is forgotten after as long a time without a relapse.
 //!
+//! A backend that is slow but does not fail is neither: it goes on probation (`probation.rs`), where no client waits for
+//! it, and comes back by evidence.
+//!
 //! Failures never eject the last usable backend of a pool: an origin that answers every request with an error is
 //! still the one that knows what to say, and ejecting all turns its errors into our own outage. (nginx's `max_fails`
 //! has ejected whole pools under one per cent of stalls.)
 
 use std::time::Duration;
 
+use super::probation::{self, Probation, Room, Verdict};
 use crate::units::Tick;
+
+/// Failures that eject when they are half of this many attempts within [`RATE_SPAN`], though not in a row.
+const RATE_LEAST: u32 = 10;
+/// How long attempts are counted together.
+const RATE_SPAN: Duration = Duration::from_secs(10);
 
 /// Passive ejection (from real requests).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +50,8 @@ pub enum State {
     Healthy,
     /// It gets no requests.
     Ejected(Reason),
+    /// It is slower than its peers: no client waits for it.
+    Probation,
     /// It was let back in and has not yet answered a request: slow-start weight.
     Recovering,
 }
@@ -51,6 +62,7 @@ impl State {
         match self {
             State::Healthy => "healthy",
             State::Ejected(_) => "ejected",
+            State::Probation => "probation",
             State::Recovering => "recovering",
         }
     }
@@ -61,6 +73,8 @@ impl State {
 pub enum Reason {
     /// That many requests in a row failed.
     ConsecutiveFailures,
+    /// Half of its last attempts failed.
+    FailureRate,
     /// It failed before its first success after an ejection.
     Relapse,
     /// That many checks in a row failed.
@@ -69,6 +83,12 @@ pub enum Reason {
     ChecksPassed,
     /// It answered a request.
     Answered,
+    /// Its answers exceed the delay far more often than its peers'.
+    SlowerThanPeers,
+    /// They no longer do.
+    AsFastAsPeers,
+    /// Nothing could be learned of it for a while.
+    Unproven,
 }
 
 impl Reason {
@@ -76,10 +96,14 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::ConsecutiveFailures => "consecutive-failures",
+            Reason::FailureRate => "failure-rate",
             Reason::Relapse => "relapse",
             Reason::ChecksFailed => "checks-failed",
             Reason::ChecksPassed => "checks-passed",
             Reason::Answered => "answered",
+            Reason::SlowerThanPeers => "slower-than-peers",
+            Reason::AsFastAsPeers => "as-fast-as-peers",
+            Reason::Unproven => "unproven",
         }
     }
 }
@@ -102,12 +126,22 @@ pub enum MayEject {
     Yes,
     /// No: it is the last usable backend of its pool.
     LastUsable,
+    /// No: its peers fail as well, so the fault is not its own.
+    PeersFail,
 }
 
+/// Above this share of failures at its peers a failing backend is one of many.
+const PEERS_FAIL: f32 = 0.3;
+
 impl MayEject {
-    /// What holds when `usable` other backends of the pool are neither ejected nor held out by checks.
-    pub fn others(usable: usize) -> MayEject {
-        if usable > 0 { MayEject::Yes } else { MayEject::LastUsable }
+    /// What holds when `usable` other backends of the pool are neither ejected nor held out by checks, and fail in
+    /// the mean `failing` of their last attempts.
+    pub fn others(usable: usize, failing: f32) -> MayEject {
+        match usable {
+            0 => MayEject::LastUsable,
+            _ if failing > PEERS_FAIL => MayEject::PeersFail,
+            _ => MayEject::Yes,
+        }
     }
 }
 
@@ -124,6 +158,30 @@ pub struct Health {
     /// When it was last let back in by checks.
     risen: Option<Tick>,
     checks: Checks,
+    probation: Probation,
+    rate: Rate,
+}
+
+/// Attempts and failures since `began`.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rate {
+    began: Tick,
+    attempts: u32,
+    failures: u32,
+}
+
+impl Rate {
+    fn count(&mut self, failed: bool, now: Tick) {
+        if now.since(self.began) >= RATE_SPAN {
+            *self = Rate { began: now, ..Rate::default() };
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        self.failures = self.failures.saturating_add(u32::from(failed));
+    }
+
+    fn is_high(&self) -> bool {
+        self.attempts >= RATE_LEAST && 2 * self.failures >= self.attempts
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,14 +203,16 @@ enum Checks {
 
 impl Health {
     /// A backend of which nothing bad is known.
-    pub fn new(params: Params) -> Health {
+    pub fn new(params: Params, probation: probation::Params) -> Health {
         let checks = Checks::Up(0);
-        Health { params, failures: 0, ejection: None, recovering: false, risen: None, checks }
+        let (probation, rate) = (Probation::new(probation), Rate::default());
+        Health { params, failures: 0, ejection: None, recovering: false, risen: None, checks, probation, rate }
     }
 
     /// Takes new parameters, for a reload that keeps the backend. A running ejection keeps its end.
-    pub fn set_params(&mut self, params: Params) {
+    pub fn set_params(&mut self, params: Params, probation: probation::Params, now: Tick) {
         self.params = params;
+        self.probation.set_params(probation, now);
     }
 
     /// Forgets what checks have said, for a reload that ends them: no check would let the backend in again.
@@ -167,6 +227,7 @@ impl Health {
         }
         match self.ejection {
             Some(ejection) if now < ejection.until => State::Ejected(ejection.reason),
+            _ if self.probation.is_on() => State::Probation,
             _ if self.recovering => State::Recovering,
             _ => State::Healthy,
         }
@@ -182,9 +243,47 @@ impl Health {
         self.ejection.map(|ejection| ejection.until).filter(|&until| now < until)
     }
 
+    /// The share of its weight that it has at `now`, on its way back from probation.
+    pub fn ramp(&self, now: Tick) -> f64 {
+        self.probation.ramp(now)
+    }
+
+    /// Whether an attempt in time would change anything: there is something held against it.
+    pub fn is_suspected(&self) -> bool {
+        self.probation.is_suspected()
+    }
+
+    /// An attempt was late, or was not. `peers` is the mean share of late ones at the others.
+    pub fn on_time(&mut self, late: bool, peers: f32, room: Room, now: Tick) -> Option<Transition> {
+        let from = self.state(now);
+        // Out already, or not yet warm: what it does now is no measure.
+        if !matches!(from, State::Healthy | State::Probation) {
+            return None;
+        }
+        let verdict = self.probation.observe(late, peers, room, now)?;
+        Some(self.judged(from, verdict, now))
+    }
+
+    /// Time passed. To be called about once a second.
+    pub fn on_tick(&mut self, now: Tick) -> Option<Transition> {
+        let from = self.state(now);
+        let verdict = self.probation.pass(now)?;
+        Some(self.judged(from, verdict, now))
+    }
+
+    fn judged(&self, from: State, verdict: Verdict, now: Tick) -> Transition {
+        let reason = match verdict {
+            Verdict::Convicted => Reason::SlowerThanPeers,
+            Verdict::Acquitted => Reason::AsFastAsPeers,
+            Verdict::Unproven => Reason::Unproven,
+        };
+        Transition { from, to: self.state(now), reason }
+    }
+
     /// A request was answered.
     pub fn on_success(&mut self, now: Tick) -> Option<Transition> {
         self.failures = 0;
+        self.rate.count(false, now);
         let from = self.state(now);
         // A request sent before the ejection says nothing about the backend after it.
         if from != State::Recovering {
@@ -197,16 +296,20 @@ impl Health {
     /// A request failed by the backend's fault. A cancelled request is no failure.
     pub fn on_failure(&mut self, now: Tick, may_eject: MayEject) -> Option<Transition> {
         self.failures = self.failures.saturating_add(1);
+        self.rate.count(true, now);
         let from = self.state(now);
         let reason = match from {
             _ if self.params.consecutive == 0 => return None,
             State::Recovering => Reason::Relapse,
-            State::Healthy if self.failures >= self.params.consecutive => Reason::ConsecutiveFailures,
+            State::Healthy | State::Probation if self.failures >= self.params.consecutive => {
+                Reason::ConsecutiveFailures
+            }
+            State::Healthy | State::Probation if self.rate.is_high() => Reason::FailureRate,
             // Requests sent before the ejection do not prolong it.
-            State::Healthy | State::Ejected(_) => return None,
+            State::Healthy | State::Probation | State::Ejected(_) => return None,
         };
         match may_eject {
-            MayEject::LastUsable => None,
+            MayEject::LastUsable | MayEject::PeersFail => None,
             MayEject::Yes => Some(self.eject(from, reason, now)),
         }
     }
@@ -239,6 +342,8 @@ impl Health {
         let grown = self.params.time.saturating_mul(relapse).min(self.params.max_time);
         self.ejection = Some(Ejection { until: now + grown, reason, relapse });
         self.failures = 0;
+        self.rate = Rate { began: now, ..Rate::default() };
+        self.probation.reset(now);
         self.recovering = true;
         Transition { from, to: State::Ejected(reason), reason }
     }
@@ -259,14 +364,14 @@ mod tests {
     }
 
     fn ejected() -> Health {
-        let mut health = Health::new(PARAMS);
+        let mut health = Health::new(PARAMS, probation::Params::default());
         assert!(fail(&mut health, 3, 100).is_some());
         health
     }
 
     #[test]
     fn failures_in_a_row_eject_and_a_success_between_them_saves() {
-        let mut health = Health::new(PARAMS);
+        let mut health = Health::new(PARAMS, probation::Params::default());
         assert_eq!(fail(&mut health, 2, 1), None);
         assert_eq!(health.on_success(at(1)), None);
         assert_eq!(fail(&mut health, 2, 1), None);
@@ -313,12 +418,12 @@ mod tests {
 
     #[test]
     fn the_last_usable_backend_is_never_ejected_by_failures() {
-        let mut health = Health::new(PARAMS);
+        let mut health = Health::new(PARAMS, probation::Params::default());
         for _ in 0..100 {
-            assert_eq!(health.on_failure(at(1), MayEject::others(0)), None);
+            assert_eq!(health.on_failure(at(1), MayEject::others(0, 0.0)), None);
         }
         assert_eq!(health.state(at(1)), State::Healthy);
-        assert!(health.on_failure(at(2), MayEject::others(1)).is_some(), "as soon as another is usable");
+        assert!(health.on_failure(at(2), MayEject::others(1, 0.0)).is_some(), "as soon as another is usable");
     }
 
     #[test]
@@ -338,14 +443,14 @@ mod tests {
 
     #[test]
     fn no_number_of_failures_ejects_when_it_is_switched_off() {
-        let mut health = Health::new(Params { consecutive: 0, ..PARAMS });
+        let mut health = Health::new(Params { consecutive: 0, ..PARAMS }, probation::Params::default());
         assert_eq!(fail(&mut health, 1_000, 1), None);
         assert_eq!(health.state(at(1)), State::Healthy);
     }
 
     #[test]
     fn checks_take_out_after_fall_and_let_in_after_rise_in_a_row() {
-        let mut health = Health::new(PARAMS);
+        let mut health = Health::new(PARAMS, probation::Params::default());
         let mut changes = vec![];
         for (second, passed) in [false, true, false, false, false, true, false, true, true].into_iter().enumerate() {
             if let Some(change) = health.on_check(passed, 2, 3, at(second as u64)) {
@@ -359,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_backend_down_by_checks_stays_down_whatever_requests_say() {
-        let mut health = Health::new(PARAMS);
+        let mut health = Health::new(PARAMS, probation::Params::default());
         health.on_check(false, 2, 1, at(0));
         assert_eq!(health.on_success(at(1)), None);
         assert_eq!(fail(&mut health, 10, 2), None);
@@ -378,15 +483,67 @@ mod tests {
 
     #[test]
     fn rise_and_fall_of_zero_count_as_one() {
-        let mut health = Health::new(PARAMS);
+        let mut health = Health::new(PARAMS, probation::Params::default());
         assert!(health.on_check(false, 0, 0, at(0)).is_some());
         assert!(health.on_check(true, 0, 0, at(1)).is_some());
     }
 
     #[test]
+    fn half_of_ten_failures_eject_though_never_in_a_row() {
+        let mut health = Health::new(PARAMS, probation::Params::default());
+        for second in 0..4 {
+            health.on_success(at(second));
+            assert_eq!(fail(&mut health, 1, second), None);
+        }
+        health.on_success(at(4));
+        assert_eq!(fail(&mut health, 1, 5).map(|change| change.reason), Some(Reason::FailureRate));
+    }
+
+    #[test]
+    fn failures_spread_over_minutes_do_not_add_up() {
+        let mut health = Health::new(PARAMS, probation::Params::default());
+        for second in 0..100 {
+            health.on_success(at(second * 6));
+            assert_eq!(fail(&mut health, 1, second * 6), None, "{second}");
+        }
+    }
+
+    #[test]
+    fn a_backend_whose_peers_fail_too_is_not_ejected() {
+        let mut health = Health::new(PARAMS, probation::Params::default());
+        for _ in 0..100 {
+            assert_eq!(health.on_failure(at(1), MayEject::others(4, 0.5)), None);
+        }
+        assert!(health.on_failure(at(1), MayEject::others(4, 0.1)).is_some());
+    }
+
+    #[test]
+    fn a_late_backend_goes_on_probation_and_comes_back_by_evidence() {
+        let mut health = Health::new(PARAMS, probation::Params::default());
+        let late = |health: &mut Health, late, times: u32| {
+            (0..times).filter_map(|_| health.on_time(late, 0.0, Room::Yes, at(1))).last()
+        };
+        let change = late(&mut health, true, 4).unwrap();
+        assert_eq!((change.to, change.reason), (State::Probation, Reason::SlowerThanPeers));
+        assert_eq!(health.state(at(1)), State::Probation);
+        let change = late(&mut health, false, 10).unwrap();
+        assert_eq!((change.to, change.reason), (State::Healthy, Reason::AsFastAsPeers));
+        assert_eq!((health.ramp(at(1)), health.ramp(at(4))), (0.1, 1.0));
+    }
+
+    #[test]
+    fn an_ejected_backend_is_no_longer_on_probation() {
+        let mut health = Health::new(PARAMS, probation::Params::default());
+        assert_eq!((0..4).filter_map(|_| health.on_time(true, 0.0, Room::Yes, at(1))).count(), 1);
+        assert!(fail(&mut health, 3, 2).is_some());
+        assert_eq!(health.state(at(13)), State::Recovering);
+        assert_eq!(health.on_time(true, 0.0, Room::Yes, at(13)), None);
+    }
+
+    #[test]
     fn a_reload_keeps_the_ejection_and_takes_the_new_limits() {
         let mut health = ejected();
-        health.set_params(Params { consecutive: 1, ..PARAMS });
+        health.set_params(Params { consecutive: 1, ..PARAMS }, probation::Params::default(), at(100));
         assert_eq!(health.ejected_until(at(101)), Some(at(110)));
         health.on_success(at(111));
         assert!(fail(&mut health, 1, 200).is_some());

@@ -3,7 +3,15 @@
 pub mod ages;
 pub mod backoff;
 pub mod budget;
+pub mod copies;
 pub mod deadline;
+pub mod deferred;
+pub mod delays;
 pub mod ewma;
+pub mod exceedance;
 pub mod health;
+pub mod hedging;
+pub mod probation;
+pub mod race;
+pub mod signals;
 pub mod window;

@@ -213,11 +213,50 @@ impl RouteMetrics {
 pub struct PoolMetrics {
     pub(super) first_byte: Histogram,
     pub(super) retries: Tally,
+    pub(super) hedges_sent: Counter,
+    pub(super) hedges: Tally,
+    pub(super) hedges_denied: Tally,
+    /// Microseconds.
+    pub(super) wasted: AtomicU64,
+    pub(super) probes: Counter,
 }
 
 impl PoolMetrics {
     fn new() -> PoolMetrics {
-        PoolMetrics { first_byte: Histogram::default(), retries: Tally::new(names::RETRY_REASONS) }
+        PoolMetrics {
+            first_byte: Histogram::default(),
+            retries: Tally::new(names::RETRY_REASONS),
+            hedges_sent: Counter::default(),
+            hedges: Tally::new(names::HEDGE_RESULTS),
+            hedges_denied: Tally::new(names::HEDGE_DENIALS),
+            wasted: AtomicU64::new(0),
+            probes: Counter::default(),
+        }
+    }
+
+    /// Counts a copy of a late request as sent.
+    pub fn hedge_sent(&self) {
+        self.hedges_sent.inc();
+    }
+
+    /// Counts a copy as ended: its answer was used, or the primary's was.
+    pub fn hedge_ended(&self, won: bool) {
+        self.hedges.add(if won { "won" } else { "lost" });
+    }
+
+    /// Counts a late request that was denied a copy at first; `reason` is one of [`names::HEDGE_DENIALS`].
+    pub fn hedge_denied(&self, reason: &str) {
+        self.hedges_denied.add(reason);
+    }
+
+    /// Counts the time a backend spent on an attempt whose answer was not used.
+    pub fn wasted(&self, time: Duration) {
+        self.wasted.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts a copy that tries a backend on probation.
+    pub fn probe_sent(&self) {
+        self.probes.inc();
     }
 
     /// Counts the time from an attempt's start to the first byte of its response head.

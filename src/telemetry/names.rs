@@ -116,7 +116,14 @@ fn strip(name: &'static str, suffix: &str) -> &'static str {
 pub const UNROUTED: &str = "-";
 
 /// States of a backend, the words of its life cycle.
-pub const BACKEND_STATES: &[&str] = &["healthy", "recovering", "ejected", "other"];
+pub const BACKEND_STATES: &[&str] = &["healthy", "probation", "recovering", "ejected", "other"];
+
+/// What became of the copy of a late request.
+pub const HEDGE_RESULTS: &[&str] = &["won", "lost", "other"];
+
+/// Why a late request was denied a copy at first: those words of `tail::race::NoHedge` that come up once it is late.
+pub const HEDGE_DENIALS: &[&str] =
+    &["no-backend", "all-slow", "budget-off", "budget-spent", "ledger-spent", "in-flight", "deadline", "other"];
 
 /// What became of an attempt.
 pub const ATTEMPT_RESULTS: &[&str] = &[
@@ -133,11 +140,18 @@ pub const ATTEMPT_RESULTS: &[&str] = &[
 ];
 
 /// Why a request was tried again.
-pub const RETRY_REASONS: &[&str] =
-    &["connect-failed", "connect-timeout", "upstream-timeout", "upstream-closed", "upstream-invalid", "other"];
+pub const RETRY_REASONS: &[&str] = &[
+    "connect-failed",
+    "connect-timeout",
+    "upstream-timeout",
+    "upstream-closed",
+    "upstream-invalid",
+    "upstream-status",
+    "other",
+];
 
 /// Why a backend was taken out.
-pub const EJECTION_REASONS: &[&str] = &["consecutive-failures", "relapse", "checks-failed", "other"];
+pub const EJECTION_REASONS: &[&str] = &["consecutive-failures", "failure-rate", "relapse", "checks-failed", "other"];
 
 /// What an active health check found.
 pub const HEALTH_CHECK_RESULTS: &[&str] = &["passed", "status", "timeout", "connect-failed", "invalid", "other"];

@@ -1,11 +1,14 @@
 //! Live backends: their addresses, signals and connections.
 
+pub mod attempt;
 pub mod backend;
+pub mod deferrals;
 pub mod failure;
 pub mod peer;
 pub mod pool;
 pub mod resolve;
 
-pub use backend::{Attempt, Backend};
+pub use attempt::Attempt;
+pub use backend::Backend;
 pub use failure::Failure;
 pub use pool::{Member, Pool};

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,8 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::backend::Backend;
+use super::attempt::Attempt;
+use super::backend::{Backend, Standing};
 use super::failure::Failure;
 use super::peer::Template;
 use super::resolve::{self, Resolver};
@@ -22,10 +24,18 @@ use crate::balance::least_loaded::{self, Candidate};
 use crate::balance::slow_start;
 use crate::clock;
 use crate::config;
-use crate::tail::budget::Budget;
+use crate::tail::budget::{self, Budget};
+use crate::tail::delays::Delays;
+use crate::tail::exceedance;
 use crate::tail::health::{MayEject, State};
+use crate::tail::hedging::{Asked, Hedging};
+use crate::tail::probation::Room;
+use crate::tail::signals::{Expect, Kind};
 use crate::telemetry::{Metrics, PoolMetrics};
-use crate::units::{Tick, Weight};
+use crate::units::{Ratio, Tick, Weight};
+
+/// Connections closed because nobody waits for an answer, on HTTP/1.1: a second's, of which ten may come at once.
+const CLOSES: budget::Params = budget::Params { ratio: Ratio::ZERO, min_per_second: 20.0 };
 
 /// A backend with this pool's say about it.
 #[derive(Debug)]
@@ -48,7 +58,14 @@ pub struct Pool {
     /// Answers of the resolver by entry of `config.backends`; `None` for an entry that is not a name.
     resolved: Mutex<Vec<Option<Vec<IpAddr>>>>,
     changed: Notify,
-    budget: Budget,
+    /// What retries and copies may cost together.
+    ledger: Budget,
+    /// The times of all routes' answers.
+    delays: Delays,
+    /// Copies in flight.
+    copies: AtomicU32,
+    /// Connections of losers that may be closed.
+    closes: Budget,
     metrics: Metrics,
     counters: Arc<PoolMetrics>,
     watches: Mutex<Vec<AbortHandle>>,
@@ -67,13 +84,16 @@ impl Pool {
     ) -> Result<Arc<Pool>, String> {
         let template = Template::new(&config)?;
         let resolved = config.backends.iter().map(|b| first_answer(b, before)).collect();
-        let budget = Budget::new(config.retry.budget.clone());
+        let ledger = Budget::new(config.retry.budget.clone());
         let pool = Pool {
             template,
             members: ArcSwap::from_pointee(Vec::new()),
             resolved: Mutex::new(resolved),
             changed: Notify::new(),
-            budget,
+            ledger,
+            delays: Delays::new(),
+            copies: AtomicU32::new(0),
+            closes: Budget::new(CLOSES),
             metrics: metrics.clone(),
             counters: metrics.pool(&config.name),
             watches: Mutex::new(Vec::new()),
@@ -133,54 +153,146 @@ impl Pool {
         &self.counters
     }
 
-    /// The budget of retries.
-    pub fn budget(&self) -> &Budget {
-        &self.budget
+    /// The budget of retries and copies.
+    pub fn ledger(&self) -> &Budget {
+        &self.ledger
     }
 
-    /// The member that gets the next request, other than those in `tried`.
+    /// The times to first byte of all routes' primaries.
+    pub fn delays(&self) -> &Delays {
+        &self.delays
+    }
+
+    /// A second passed: publishes what it brought.
+    pub fn tick(&self, now: Tick) {
+        self.delays.publish(self.config.hedge.asked(), now);
+        self.members.load().iter().for_each(|member| member.backend.tick(now));
+    }
+
+    /// Begins an attempt at a member for a request of `route`.
+    pub fn begin(self: &Arc<Self>, member: &Member, kind: Kind, route: &Arc<Hedging>, now: Tick) -> Attempt {
+        let pool_usual = Some(self.delays.distribution().p50).filter(|usual| !usual.is_zero());
+        let expect = Expect { delay: route.delay(), usual: route.usual(), pool_usual };
+        let trial = member.backend.signals().begin(kind, expect, now);
+        if kind == Kind::Copy {
+            self.copies.fetch_add(1, Ordering::Relaxed);
+        }
+        Attempt::new(self.clone(), member.backend.clone(), route.clone(), trial, kind, now)
+    }
+
+    /// Whether the connection of one more loser may be closed: each costs a new one, and a burst of hedges must not
+    /// become a storm of connections.
+    pub fn may_close(&self, now: Tick) -> bool {
+        self.closes.withdraw(now).is_ok()
+    }
+
+    /// A copy has ended.
+    pub(super) fn copy_ended(&self) {
+        self.copies.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// What is to be known of the pool where a late request asks for a copy.
+    pub fn asked(&self, age: Duration, delay: Duration, waiting: u32, now: Tick) -> Asked {
+        let members = self.members.load();
+        let usable = members.iter().filter(|m| !matches!(m.backend.state(now), State::Ejected(_)));
+        Asked {
+            age,
+            delay,
+            waiting,
+            in_flight: members.iter().map(|m| m.backend.signals().in_flight.count()).sum(),
+            copies: self.copies.load(Ordering::Relaxed),
+            all_slow: exceedance::all_slow(usable.map(|m| m.backend.signals().late.share())),
+        }
+    }
+
+    /// The member on probation that a request may now be copied to, if there is one.
+    pub fn probed(&self, now: Tick) -> Option<Arc<Member>> {
+        let share = self.config.probation.probes;
+        let members = self.members.load();
+        let tried =
+            |m: &&Arc<Member>| m.backend.state(now) == State::Probation && m.backend.signals().probes.admit(share);
+        members.iter().find(tried).cloned()
+    }
+
+    /// Takes it that an attempt at `backend` was late or in time.
+    pub(super) fn judge(&self, backend: &Backend, late: Option<bool>, now: Tick) {
+        let Some(late) = late.filter(|late| *late || backend.is_suspected()) else { return };
+        let members = self.members.load();
+        let (mut shares, mut out) = (Vec::with_capacity(members.len()), 0);
+        for member in members.iter() {
+            let is_out = matches!(member.backend.state(now), State::Ejected(_) | State::Probation);
+            out += usize::from(is_out);
+            if !is_out && member.backend.address() != backend.address() {
+                shares.push(member.backend.signals().late.share());
+            }
+        }
+        let room = Room::of(members.len(), out, self.config.probation.share);
+        backend.timed(late, exceedance::mean(shares.into_iter()), room, now);
+    }
+
+    /// Takes it that `backend` failed, or answered that it cannot.
+    pub(super) fn fault(&self, backend: &Backend, now: Tick) {
+        let members = self.members.load();
+        let others = members
+            .iter()
+            .filter(|m| m.backend.address() != backend.address() && !matches!(m.backend.state(now), State::Ejected(_)));
+        let failing = exceedance::mean(others.clone().map(|m| m.backend.signals().failing.share()));
+        let may = MayEject::others(others.count(), failing);
+        if may != MayEject::PeersFail {
+            backend.signals().penalise(Duration::ZERO, self.usual(), now);
+        }
+        backend.failed(may, now);
+    }
+
+    /// The member that gets the next attempt of this kind, other than those in `tried`.
     ///
     /// # Errors
     /// [`Failure::DnsError`] when no name has resolved yet, [`Failure::NoBackend`] when none may be used.
-    pub fn pick(&self, tried: &[Arc<Member>], now: Tick, rng: &mut fastrand::Rng) -> Result<Arc<Member>, Failure> {
+    pub fn pick(
+        &self,
+        tried: &[Arc<Member>],
+        kind: Kind,
+        now: Tick,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Arc<Member>, Failure> {
         let members = self.members.load();
         if members.is_empty() {
             return Err(Failure::DnsError);
         }
-        let mut excluded = Exclude::none();
+        let (mut out, mut doubtful) = (Exclude::none(), Exclude::none());
         let mut candidates = Vec::with_capacity(members.len());
         for (i, member) in members.iter().enumerate() {
-            let (state, since) = member.backend.standing(now);
+            let Standing { state, since, ramp } = member.backend.standing(now);
             if matches!(state, State::Ejected(_)) || tried.iter().any(|t| Arc::ptr_eq(&t.backend, &member.backend)) {
-                excluded.add(i);
+                out.add(i);
+                doubtful.add(i);
             }
+            if state == State::Probation {
+                doubtful.add(i);
+            }
+            let signals = member.backend.signals();
+            let warm = slow_start::factor(Some(since), self.config.slow_start, now);
             candidates.push(Candidate {
-                in_flight: member.backend.in_flight().count(),
-                cost: member.backend.ewma().cost(now),
-                oldest: member.backend.in_flight().oldest(),
-                weight: f64::from(member.weight.get()) * slow_start::factor(Some(since), self.config.slow_start, now),
+                in_flight: signals.in_flight.count(),
+                cost: signals.ewma.cost(now),
+                oldest: signals.in_flight.oldest(now),
+                weight: f64::from(member.weight.get()) * warm * ramp,
             });
         }
-        let chosen = least_loaded::pick(&candidates, &excluded, now, rng).map_err(|_| Failure::NoBackend)?;
+        let mut chosen = least_loaded::pick(&candidates, &doubtful, now, rng);
+        if kind == Kind::Primary {
+            // Where all others are out, one on probation is better than none; a copy to it would be no better.
+            chosen = chosen.or_else(|_| least_loaded::pick(&candidates, &out, now, rng));
+        }
+        let chosen = chosen.map_err(|_| Failure::NoBackend)?;
         members.get(chosen).cloned().ok_or(Failure::NoBackend)
-    }
-
-    /// Whether a failing member may be ejected: only while another can take its load.
-    pub fn may_eject(&self, failing: &Backend, now: Tick) -> MayEject {
-        let others = self
-            .members
-            .load()
-            .iter()
-            .filter(|m| m.backend.address() != failing.address() && !matches!(m.backend.state(now), State::Ejected(_)))
-            .count();
-        MayEject::others(others)
     }
 
     /// The 99th percentile of the best member's answers. Answers alone: an average that penalties enter would feed on
     /// itself.
     pub fn usual(&self) -> Option<Duration> {
         let members = self.members.load();
-        let answered = members.iter().map(|m| m.backend.window().quantiles()).filter(|q| q.count > 0);
+        let answered = members.iter().map(|m| m.backend.signals().window.quantiles()).filter(|q| q.count > 0);
         answered.map(|quantiles| quantiles.p99).min()
     }
 
@@ -229,7 +341,7 @@ impl Pool {
         match known.iter().find(|m| m.backend.address() == address) {
             Some(member) => {
                 let mut health = member.backend.health().lock();
-                health.set_params(self.config.ejection.clone());
+                health.set_params(self.config.ejection.clone(), self.config.probation.clone(), now);
                 if self.config.health.is_none() {
                     health.forget_checks();
                 }
@@ -238,7 +350,8 @@ impl Pool {
             }
             None => {
                 let counters = self.metrics.backend(self.name(), &address.to_string());
-                Arc::new(Backend::new(address, counters, self.config.ejection.clone(), now))
+                let (ejection, probation) = (self.config.ejection.clone(), self.config.probation.clone());
+                Arc::new(Backend::new(address, counters, ejection, probation, now))
             }
         }
     }

@@ -1,0 +1,119 @@
+//! One request at one backend, from its start to its end: a guard that records what it saw when it is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backend::Backend;
+use super::failure::Failure;
+use super::pool::Pool;
+use crate::clock;
+use crate::tail::hedging::Hedging;
+use crate::tail::signals::{Kind, Trial};
+use crate::units::Tick;
+
+/// How far an attempt came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Open,
+    Answered { status: u16 },
+    Failed(Failure),
+}
+
+/// One request at one backend. It records on drop, so an attempt that is cancelled is still a sample.
+#[derive(Debug)]
+pub struct Attempt {
+    pool: Arc<Pool>,
+    backend: Arc<Backend>,
+    route: Arc<Hedging>,
+    /// Taken when it is dropped.
+    trial: Option<Trial>,
+    started: Tick,
+    kind: Kind,
+    outcome: Outcome,
+}
+
+impl Attempt {
+    /// An attempt that starts at `now`.
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        backend: Arc<Backend>,
+        route: Arc<Hedging>,
+        trial: Trial,
+        kind: Kind,
+        now: Tick,
+    ) -> Attempt {
+        Attempt { pool, backend, route, trial: Some(trial), started: now, kind, outcome: Outcome::Open }
+    }
+
+    /// The backend asked.
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.backend
+    }
+
+    /// When it was asked.
+    pub fn started(&self) -> Tick {
+        self.started
+    }
+
+    /// Whether a final response's head has come.
+    pub fn has_answered(&self) -> bool {
+        matches!(self.outcome, Outcome::Answered { .. })
+    }
+
+    /// The route's delay has passed without an answer.
+    pub fn late(&mut self, now: Tick) {
+        let late = self.trial.as_mut().and_then(|trial| self.backend.signals().late(trial, now));
+        self.pool.judge(&self.backend, late, now);
+    }
+
+    /// The head of a final response came at `now`; returns the time it took. What says that the backend cannot (5xx)
+    /// counts against it, unless its peers say so too.
+    pub fn answered(&mut self, status: u16, now: Tick) -> Duration {
+        self.outcome = Outcome::Answered { status };
+        let error = is_error(status);
+        let learning = [&self.route.delays, self.pool.delays()];
+        let Some(trial) = &mut self.trial else { return now.since(self.started) };
+        let (took, late) = self.backend.signals().answered(trial, &learning, error, now);
+        if error {
+            self.pool.fault(&self.backend, now);
+        } else {
+            self.backend.succeeded(now);
+        }
+        self.pool.judge(&self.backend, late, now);
+        took
+    }
+
+    /// The attempt failed at `now`.
+    pub fn failed(&mut self, failure: Failure, now: Tick) {
+        self.outcome = Outcome::Failed(failure);
+        if let Some(trial) = &mut self.trial {
+            self.backend.signals().failed(trial, self.pool.usual(), now);
+        }
+        self.pool.fault(&self.backend, now);
+    }
+}
+
+/// Whether the status says that the backend failed: of the server's errors those that are not about the request.
+fn is_error(status: u16) -> bool {
+    status >= 500 && !matches!(status, 501 | 505)
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let result = match self.outcome {
+            Outcome::Answered { status: 500.. } => "server-error",
+            Outcome::Answered { .. } => "ok",
+            Outcome::Failed(failure) => failure.termination().as_str(),
+            Outcome::Open => "cancelled",
+        };
+        self.backend.counters().attempt(result);
+        if let Some(trial) = self.trial.take() {
+            let now = clock::now();
+            let late = self.backend.signals().end(trial, &[&self.route.delays, self.pool.delays()], now);
+            self.pool.judge(&self.backend, late, now);
+        }
+        if self.kind == Kind::Copy {
+            self.pool.copy_ended();
+        }
+    }
+}
