@@ -6,7 +6,7 @@ SUITE  := tests/conformance
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e conformance conformance-update build fmt lint bench bench-cache bench-peers deny clean deps e2e-deps suite-deps
+.PHONY: help run test e2e conformance conformance-update build fmt lint bench bench-cache bench-peers bench-tail deny clean deps e2e-deps suite-deps
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench-cache: deps ## Measure hit ratio against LRU, and resident memory against 
 
 bench-peers: build ## Measure CPU per request beside nginx (needs nginx and wrk)
 	@benches/compare.sh $(BINARY)
+
+bench-tail: build ## Measure what clients see of sick backends, beside nginx and HAProxy (half an hour)
+	cargo bench --locked --bench tail -- --binary $(abspath $(BINARY)) $(TAIL)
 
 deny: ## Check licences, advisories and sources of dependencies (needs cargo-deny)
 	cargo deny --locked check

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::figures::lognormal;
+
 /// How many there are.
 pub(crate) const BACKENDS: usize = 3;
 /// The one that gets slow.
@@ -17,10 +19,9 @@ pub(crate) const SLOW: usize = 2;
 /// How many times slower.
 const SLOWDOWN: u32 = 10;
 
-const MEDIAN: Duration = Duration::from_millis(10);
-/// Of the logarithm: puts the 99th percentile two and a half times above the median.
-const SIGMA: f64 = 0.394;
-const BODY_BYTES: usize = 1024;
+/// What a body consists of.
+pub(crate) const FILL: u8 = b' ';
+pub(crate) const BODY_BYTES: usize = 1024;
 
 /// What the backends do with each request.
 pub(crate) struct Script {
@@ -46,11 +47,6 @@ impl Script {
     }
 }
 
-fn lognormal(rng: &mut fastrand::Rng) -> Duration {
-    let normal = (-2.0 * (1.0 - rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos();
-    MEDIAN.mul_f64((SIGMA * normal).exp())
-}
-
 /// Starts the backends on the current runtime, which ends them.
 pub(crate) async fn start(script: &Arc<Script>) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
@@ -73,9 +69,9 @@ async fn serve(mut stream: TcpStream, backend: usize, script: Arc<Script>) -> io
     let mut received = Vec::with_capacity(1024);
     let answer = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\nContent-Length: {BODY_BYTES}\r\n\
-         X-Backend: {backend}\r\n\r\n{:BODY_BYTES$}",
-        ""
+         X-Backend: {backend}\r\n\r\n"
     );
+    let answer = [answer.as_bytes(), &[FILL; BODY_BYTES]].concat();
     loop {
         while !received.ends_with(b"\r\n\r\n") {
             if stream.read_buf(&mut received).await? == 0 {
@@ -87,7 +83,7 @@ async fn serve(mut stream: TcpStream, backend: usize, script: Arc<Script>) -> io
         script.served.fetch_add(1, Ordering::Relaxed);
         received.clear();
         tokio::time::sleep(time).await;
-        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(&answer).await?;
     }
 }
 

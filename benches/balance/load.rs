@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::answer;
+use crate::backends::{BODY_BYTES, FILL};
 
 /// Requests per second, evenly spaced.
 pub(crate) const RATE: usize = 400;
@@ -22,7 +24,6 @@ pub(crate) const CONNECTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The load begins a little later than it is started, when all its tasks run.
 const LEAD: Duration = Duration::from_millis(100);
-const HEADERS: usize = 32;
 
 /// What became of one request.
 pub(crate) struct Sample {
@@ -72,70 +73,15 @@ async fn client(targets: Vec<SocketAddr>, requests: usize, next: Arc<AtomicUsize
     }
 }
 
-/// Sends one request, on the connection at hand if there is one, and reads its answer; returns the backend's number.
+/// Sends one request and reads its answer; returns the backend's number.
 async fn ask(connection: &mut Option<TcpStream>, target: SocketAddr, request: usize) -> io::Result<usize> {
-    let stream = match connection {
-        Some(stream) => stream,
-        None => {
-            let stream = TcpStream::connect(target).await?;
-            stream.set_nodelay(true)?;
-            connection.insert(stream)
-        }
-    };
-    stream.write_all(format!("GET /{request} HTTP/1.1\r\nHost: bench.test\r\n\r\n").as_bytes()).await?;
-    let mut received = Vec::with_capacity(2048);
-    let answer = loop {
-        if stream.read_buf(&mut received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if let Some(answer) = Answer::read(&received)? {
-            break answer;
-        }
-    };
-    while received.len() < answer.bytes {
-        if stream.read_buf(&mut received).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+    let answer = answer::get(connection, target, &format!("/{request}"), "X-Backend").await?;
+    if answer.status != 200 {
+        return Err(io::Error::other(format!("status {}", answer.status)));
     }
-    if answer.last {
-        *connection = None;
+    if answer.body() != [FILL; BODY_BYTES] {
+        return Err(io::Error::other("another body than was sent"));
     }
-    match answer.status {
-        200 => answer.backend.ok_or_else(|| invalid("an answer without X-Backend")),
-        status => Err(invalid(format!("status {status}"))),
-    }
-}
-
-/// What the load wants to know of a response's head.
-struct Answer {
-    status: u16,
-    backend: Option<usize>,
-    /// Head and body together.
-    bytes: usize,
-    /// Whether the connection is closed after it.
-    last: bool,
-}
-
-impl Answer {
-    /// `None` while the head is incomplete.
-    fn read(received: &[u8]) -> io::Result<Option<Answer>> {
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS];
-        let mut parsed = httparse::Response::new(&mut headers);
-        let httparse::Status::Complete(head) = parsed.parse(received).map_err(invalid)? else { return Ok(None) };
-        let header = |name: &str| {
-            let found = parsed.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
-            std::str::from_utf8(found.value).ok()
-        };
-        let length: Option<usize> = header("Content-Length").and_then(|value| value.parse().ok());
-        Ok(Some(Answer {
-            status: parsed.code.unwrap_or_default(),
-            backend: header("X-Backend").and_then(|value| value.parse().ok()),
-            bytes: head + length.ok_or_else(|| invalid("an answer without Content-Length"))?,
-            last: header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close")),
-        }))
-    }
-}
-
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
+    let backend = answer.field.and_then(|value| value.parse().ok());
+    backend.ok_or_else(|| io::Error::other("an answer without X-Backend"))
 }

@@ -8,8 +8,14 @@
 //! It measures and judges nothing: the exit code is 0. About 75 s. `-- SEED` draws other service times.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
+#[path = "../common/answer.rs"]
+mod answer;
 mod backends;
+#[path = "../common/figures.rs"]
+mod figures;
 mod load;
+#[path = "../common/machine.rs"]
+mod machine;
 mod report;
 
 use std::error::Error;
@@ -61,10 +67,10 @@ fn main() {
         return;
     }
     let seed = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(SEED);
-    println!("balance: {}", report::machine());
+    println!("balance: {}, load average {}", machine::machine(), machine::load_average());
     println!("{RATE} requests/s, {CONNECTIONS} connections, seed {seed}; times in ms\n");
     match bench(seed) {
-        Ok(()) => println!("\nload average at the end: {}", report::load_average()),
+        Ok(()) => println!("\nload average at the end: {}", machine::load_average()),
         Err(error) => println!("the bench could not run: {error}"),
     }
 }

@@ -1,11 +1,11 @@
 //! From samples to the lines that are printed.
 
 use std::fmt::Write;
-use std::fs;
 use std::time::Duration;
 
 use crate::Phase;
 use crate::backends::{BACKENDS, SLOW};
+use crate::figures::figures;
 use crate::load::{RATE, Sample};
 
 /// Windows begin every tenth of a second.
@@ -60,22 +60,6 @@ pub(crate) fn seconds(phase: &Phase, samples: &[Sample]) -> String {
     format!("  of fair, each second of {}: {}\n", phase.name, parts.join(" "))
 }
 
-/// What the figures were taken on.
-pub(crate) fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let model = model.trim_start_matches([' ', '\t', ':']);
-    format!("{cores} cores ({model}), kernel {}, load average {}", kernel.trim(), load_average())
-}
-
-/// Over one, five and fifteen minutes.
-pub(crate) fn load_average() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
-}
-
 /// The start, in seconds, of the first window of one second whose share of fair is as wanted.
 fn first_window(part: &[Sample], wanted: impl Fn(f64) -> bool) -> Option<f64> {
     let at = part.windows(RATE).step_by(STEP).position(|window| wanted(of_fair(window)))?;
@@ -95,14 +79,4 @@ fn share(part: &[Sample], backend: usize) -> f64 {
     let answered = part.iter().filter_map(|sample| sample.outcome.as_ref().ok());
     let own = answered.clone().filter(|by| **by == backend).count();
     own as f64 / answered.count().max(1) as f64
-}
-
-/// p50, p95, p99, p99.9 and the maximum, in milliseconds; a quantile is the least value that so many do not exceed.
-fn figures(times: impl Iterator<Item = Duration>) -> [f64; 5] {
-    let mut sorted: Vec<Duration> = times.collect();
-    sorted.sort_unstable();
-    [0.5, 0.95, 0.99, 0.999, 1.0].map(|q| {
-        let rank = (q * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.saturating_sub(1)).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
-    })
 }

@@ -1,0 +1,101 @@
+//! What is asked for on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::proxy::Kind;
+use crate::scenario::{self, Phases, Scenario};
+
+pub(crate) const USAGE: &str = "\
+cargo bench --bench tail -- [OPTION]... [SCENARIO]...
+
+  --quick             shorter phases: 4 s warm, 6 s fault, 5 s recovery
+  --warm SECONDS      default 6
+  --fault SECONDS     default 15; some scenarios take a multiple
+  --recovery SECONDS  default 12
+  --seed N            may come several times; default 1
+  --proxy NAME        nginx, haproxy or hedgerow; may come several times; default all that are there
+  --binary PATH       Hedgerow's release binary; default target/release/hedgerow
+  --record            write docs/bench/tail.md, too
+  --list              print the scenarios and end
+";
+
+const FULL: Phases =
+    Phases { warm: Duration::from_secs(6), fault: Duration::from_secs(15), recovery: Duration::from_secs(12) };
+const QUICK: Phases =
+    Phases { warm: Duration::from_secs(4), fault: Duration::from_secs(6), recovery: Duration::from_secs(5) };
+
+pub(crate) struct Arguments {
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) phases: Phases,
+    pub(crate) seeds: Vec<u64>,
+    pub(crate) proxies: Vec<Kind>,
+    pub(crate) binary: PathBuf,
+    pub(crate) record: bool,
+    pub(crate) list: bool,
+}
+
+impl Arguments {
+    /// Reads them; the error says what is wrong with which.
+    pub(crate) fn read(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
+        let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+        let mut read = Arguments {
+            scenarios: Vec::new(),
+            phases: FULL,
+            seeds: Vec::new(),
+            proxies: Vec::new(),
+            binary: folder.join("release/hedgerow"),
+            record: false,
+            list: false,
+        };
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+            match word.as_str() {
+                // From cargo.
+                "--bench" => {}
+                "--quick" => read.phases = QUICK,
+                "--warm" => read.phases.warm = seconds(&word, &value()?)?,
+                "--fault" => read.phases.fault = seconds(&word, &value()?)?,
+                "--recovery" => read.phases.recovery = seconds(&word, &value()?)?,
+                "--seed" => read.seeds.push(value()?.parse().map_err(|error| format!("--seed: {error}"))?),
+                "--proxy" => read.proxies.push(proxy(&value()?)?),
+                "--binary" => read.binary = PathBuf::from(value()?),
+                "--record" => read.record = true,
+                "--list" => read.list = true,
+                _ => read.scenarios.push(named(&word)?),
+            }
+        }
+        if read.scenarios.is_empty() {
+            read.scenarios = scenario::all();
+        }
+        if read.seeds.is_empty() {
+            read.seeds.push(1);
+        }
+        if read.proxies.is_empty() {
+            read.proxies.extend(Kind::ALL);
+        }
+        Ok(read)
+    }
+}
+
+/// The project's folder.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn seconds(word: &str, value: &str) -> Result<Duration, String> {
+    match value.parse() {
+        Ok(seconds @ 2..=600) => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{word} takes whole seconds from 2 to 600, not {value:?}")),
+    }
+}
+
+fn proxy(name: &str) -> Result<Kind, String> {
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    found.ok_or_else(|| format!("no proxy is called {name:?}"))
+}
+
+fn named(word: &str) -> Result<Scenario, String> {
+    let found = scenario::all().into_iter().find(|scenario| scenario.word == word);
+    found.ok_or_else(|| format!("no option or scenario is called {word:?}"))
+}

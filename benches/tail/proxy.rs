@@ -1,0 +1,227 @@
+//! The proxies: how each is configured, started and ended.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::answer;
+use crate::content::READY;
+use crate::ports;
+use crate::scenario::Caching;
+
+/// How long a proxy may take to start, and to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Nginx,
+    Haproxy,
+    Hedgerow,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 3] = [Kind::Nginx, Kind::Haproxy, Kind::Hedgerow];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Nginx => "nginx",
+            Kind::Haproxy => "haproxy",
+            Kind::Hedgerow => "hedgerow",
+        }
+    }
+}
+
+/// A program that can be started.
+#[derive(Clone)]
+pub(crate) struct Program {
+    pub(crate) kind: Kind,
+    path: PathBuf,
+    /// What it says of its version.
+    pub(crate) version: String,
+}
+
+impl Program {
+    /// Looks for it in the PATH and where distributions put servers; Hedgerow is at `binary`.
+    pub(crate) fn find(kind: Kind, binary: &Path) -> Result<Program, String> {
+        let path = match kind {
+            Kind::Hedgerow => Some(binary.to_owned()).filter(|path| path.is_file()),
+            _ => {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let mut folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+                folders.find_map(|folder| Some(folder.join(kind.name())).filter(|path| path.is_file()))
+            }
+        };
+        let missing = || match kind {
+            Kind::Hedgerow => format!("there is no {}; `make build` makes it", binary.display()),
+            _ => format!("{} is not installed; it is left out", kind.name()),
+        };
+        let path = path.ok_or_else(missing)?;
+        let flag = if kind == Kind::Hedgerow { "--version" } else { "-v" };
+        let said = Command::new(&path).arg(flag).output().map_err(|error| format!("{}: {error}", path.display()))?;
+        let said = [said.stdout, said.stderr].concat();
+        let line = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned();
+        let version = line.replace("nginx version: nginx/", "nginx ").replace("HAProxy version", "HAProxy");
+        let version = version.split(" 20").next().unwrap_or_default().to_owned();
+        Ok(Program { kind, path, version })
+    }
+
+    /// Starts it in front of `backends`, in a folder of its own, and waits until it passes requests on.
+    pub(crate) async fn start(&self, backends: &[SocketAddr], caching: Caching) -> Result<Running, Box<dyn Error>> {
+        let folder = Folder::new()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+        let at = &folder.0;
+        let (name, text, before): (_, _, &[&str]) = match self.kind {
+            Kind::Nginx => ("nginx.conf", nginx(at, address, backends, caching), &["-p", ".", "-c"]),
+            Kind::Haproxy => ("haproxy.cfg", haproxy(address, backends, caching), &["-db", "-f"]),
+            Kind::Hedgerow => ("hedgerow.toml", hedgerow(address, admin, backends, caching), &["run", "--config"]),
+        };
+        let config = at.join(name);
+        fs::write(&config, text)?;
+        let log = at.join("log");
+        let mut command = Command::new(&self.path);
+        command.args(before).arg(&config).current_dir(at).stdin(Stdio::null());
+        let child = command.stdout(File::create(&log)?).stderr(File::create(&log)?).spawn()?;
+        let mut running = Running { child, address, admin: (self.kind == Kind::Hedgerow).then_some(admin), folder };
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if answers(address).await {
+                return Ok(running);
+            }
+            if tokio::time::Instant::now() > until || running.child.try_wait()?.is_some() {
+                let said = fs::read_to_string(running.folder.0.join("log")).unwrap_or_default();
+                return Err(format!("{} does not answer:\n{said}", self.kind.name()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+async fn answers(address: SocketAddr) -> bool {
+    let asked = tokio::time::timeout(PATIENCE, answer::get(&mut None, address, READY, "ETag")).await;
+    matches!(asked, Ok(Ok(answer)) if answer.status == 200)
+}
+
+/// A proxy at work; dropped, it is ended and its folder removed.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    admin: Option<SocketAddr>,
+    folder: Folder,
+}
+
+impl Running {
+    /// What Hedgerow's gauges count as in flight: of clients and to backends. `None` for others.
+    pub(crate) async fn in_flight(&self) -> io::Result<Option<u64>> {
+        let Some(admin) = self.admin else { return Ok(None) };
+        let stream = TcpStream::connect(admin).await?;
+        let metrics = answer::get(&mut Some(stream), admin, "/metrics", "ETag").await?;
+        let gauges = ["hedgerow_requests_in_flight", "hedgerow_backend_in_flight"];
+        let text = String::from_utf8_lossy(metrics.body());
+        let values = text.lines().filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)));
+        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(Some(values.sum::<f64>() as u64))
+    }
+}
+
+impl Drop for Running {
+    /// Asks it to end, since nginx's workers outlive a master that is killed; then kills it.
+    fn drop(&mut self) {
+        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let until = tokio::time::Instant::now() + PATIENCE;
+        while asked.is_ok() && tokio::time::Instant::now() < until {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        // It may have ended just now.
+        let _killed = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// A temporary folder.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> io::Result<Folder> {
+        let name = format!("hedgerow-bench-tail-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path)?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left behind is a few files among temporary ones.
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Each backend's address in a line of its own.
+fn lines(backends: &[SocketAddr], line: impl Fn(usize, &SocketAddr) -> String) -> String {
+    backends.iter().enumerate().map(|(number, address)| line(number, address)).collect()
+}
+
+fn nginx(folder: &Path, address: SocketAddr, backends: &[SocketAddr], caching: Caching) -> String {
+    let servers = lines(backends, |_, address| format!("server {address};\n        "));
+    let cache = match caching {
+        Caching::Off => "",
+        Caching::Fresh => "proxy_cache hot; proxy_cache_lock on;",
+        Caching::Stale => {
+            "proxy_cache hot; proxy_cache_lock on; proxy_cache_use_stale updating timeout error; \
+             proxy_cache_background_update on;"
+        }
+    };
+    // Or its worker cannot enter the folder. Only root's home has this file's owner's rights.
+    let user = if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+        "user root;"
+    } else {
+        ""
+    };
+    include_str!("nginx.conf")
+        .replace("@FOLDER@", &folder.display().to_string())
+        .replace("@ADDRESS@", &address.to_string())
+        .replace("@SERVERS@", servers.trim_end())
+        .replace("@CACHE@", cache)
+        .replace("@USER@", user)
+}
+
+fn haproxy(address: SocketAddr, backends: &[SocketAddr], caching: Caching) -> String {
+    let servers = lines(backends, |number, address| format!("    server b{number} {address}\n"));
+    let (section, rules) = match caching {
+        Caching::Off => ("", ""),
+        // It has neither a lock nor stale copies.
+        Caching::Fresh | Caching::Stale => (
+            "cache hot\n    total-max-size 64\n",
+            "    http-request cache-use hot\n    http-response cache-store hot\n",
+        ),
+    };
+    include_str!("haproxy.cfg")
+        .replace("@ADDRESS@", &address.to_string())
+        .replace("@SERVERS@", servers.trim_end())
+        .replace("@CACHE@", section)
+        .replace("@RULES@", rules)
+}
+
+/// The defaults, but for addresses and the access log; a route that lets stale copies be used where that is the scenario.
+fn hedgerow(address: SocketAddr, admin: SocketAddr, backends: &[SocketAddr], caching: Caching) -> String {
+    let backends: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
+    let route = match caching {
+        Caching::Off | Caching::Fresh => "",
+        Caching::Stale => "[[route]]\n[route.cache]\nstale = { while_revalidate = \"30s\", if_slow = \"p95\" }\n",
+    };
+    format!(
+        "[server]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\n[access_log]\nformat = \"off\"\n\
+         [[pool]]\nname = \"web\"\nbackends = [{}]\n{route}",
+        backends.join(", ")
+    )
+}
