@@ -162,10 +162,17 @@ fn route_of(
 ) -> Option<Arc<Route>> {
     let pool = pools.iter().find(|p| p.name() == route.pool)?.clone();
     let hedge = &pool.config().hedge;
-    let old = before
-        .iter()
-        .find(|old| old.config.name == route.name && old.config.pool == route.pool && old.hedging.params() == hedge);
-    let hedging = old.map_or_else(|| Arc::new(Hedging::new(hedge.clone())), |old| old.hedging.clone());
+    let slow_from = match route.cache.if_slow {
+        Some(config::IfSlow::Quantile(quantile)) => quantile,
+        _ => 0.95,
+    };
+    let old = before.iter().find(|old| {
+        old.config.name == route.name
+            && old.config.pool == route.pool
+            && old.hedging.params() == hedge
+            && old.hedging.slow_from().to_bits() == slow_from.to_bits()
+    });
+    let hedging = old.map_or_else(|| Arc::new(Hedging::new(hedge.clone(), slow_from)), |old| old.hedging.clone());
     let deferrals = old.map_or_else(Arc::default, |old| old.deferrals.clone());
     let metrics = metrics.route(&route.name);
     Some(Arc::new(Route { config: route.clone(), pool, metrics, hedging, deferrals }))

@@ -88,11 +88,7 @@ const SCENARIOS: [(&str, Fault); 12] = [
     ("mixed costs", healthy),
 ];
 
-fn run(fault: Fault, seed: u64) -> Pool {
-    run_with(Load::by_default(400.0), fault, seed)
-}
-
-fn run_with(load: Load, fault: Fault, seed: u64) -> Pool {
+fn run(load: Load, fault: Fault, seed: u64) -> Pool {
     let mut pool = Pool::new(load, seed, (0..5).map(|index| (fault(index), 1.0)).collect());
     pool.run(secs(60));
     assert_eq!(pool.drain(), 0, "in flight at the end");
@@ -108,7 +104,7 @@ fn figures() {
     for (name, fault) in SCENARIOS {
         for seed in 1..4 {
             let dear = if name == "mixed costs" { (0.05, 30.0) } else { (0.0, 1.0) };
-            let pool = run_with(Load { dear, ..Load::by_default(400.0) }, fault, seed);
+            let pool = run(Load { dear, ..Load::by_default(400.0) }, fault, seed);
             let (from, to) = (FAULT.start, FAULT.end);
             let [p50, p95, p99, p999, max] =
                 [0.5, 0.95, 0.99, 0.999, 1.0].map(|q| pool.quantile(q, from, to).as_secs_f64() * 1e3);

@@ -170,5 +170,5 @@ fn edge_config(backends: &[SocketAddr]) -> Result<config::Config, String> {
 fn in_flight(edge: &Running) -> u32 {
     let snapshot = edge.edge().snapshot();
     let members = snapshot.pools().iter().map(|pool| pool.members());
-    members.map(|members| members.iter().map(|member| member.backend.in_flight().count()).sum::<u32>()).sum()
+    members.map(|members| members.iter().map(|member| member.backend.signals().in_flight.count()).sum::<u32>()).sum()
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, RANGE};
 use http::{HeaderMap, Method, StatusCode};
 use pingora::cache::key::{CacheHashKey, HashBinary};
-use pingora::cache::lock::CacheKeyLockImpl;
 use pingora::cache::predictor::CacheablePredictor;
 use pingora::cache::{
     CacheKey, CacheMeta, CacheOptionOverrides, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable,
@@ -16,13 +15,15 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{RangeType, Session, range_header_filter};
 use pingora::{Error, ErrorType};
 
-use super::ctx::Ctx;
+use super::crowd::Crowd;
+use super::ctx::{Ctx, Refreshed};
 use super::flights::Flights;
 use super::invalidating;
 use super::parts;
 use super::uses;
 use crate::cache::directives::RequestDirectives;
 use crate::cache::freshness::{self, Freshness};
+use crate::cache::parts::Wanted;
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
@@ -42,9 +43,11 @@ pub(super) struct Shared {
     /// Why responses were not stored.
     pub refusals: Arc<Refusals>,
     /// One fetch per key at a time.
-    pub lock: &'static CacheKeyLockImpl,
+    pub lock: &'static Crowd,
     /// One fetch per range at a time.
-    pub flights: Arc<Flights>,
+    pub flights: Arc<Flights<(HashBinary, Wanted)>>,
+    /// One refresh per stale copy that is waited for.
+    pub refreshes: Arc<Flights<HashBinary>>,
     /// Keys whose last response could not be stored: nobody queues for them.
     pub predictor: &'static (dyn CacheablePredictor + Sync),
 }
@@ -154,6 +157,9 @@ pub(super) fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeade
 /// May the stored response be used as it is?
 pub(super) fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<ForcedFreshness> {
     let Some(freshness) = stored_freshness(meta) else { return Some(ForcedFreshness::ForceMiss) };
+    if ctx.cache.refreshed == Some(Refreshed::TooLate) && stands_in(meta, session, ctx) {
+        return Some(ForcedFreshness::ForceFresh);
+    }
     match reuse::reuse(&freshness, &wishes_of(session, ctx), clock::wall()) {
         Reuse::Fresh => Some(ForcedFreshness::ForceFresh),
         Reuse::ClientAllows => {
@@ -187,8 +193,13 @@ pub(super) fn may_serve_stale(session: &Session, ctx: &Ctx, error: Option<&Error
 
 /// Whether a stale copy is at hand that may stand in if the origin fails.
 pub(super) fn has_fallback(session: &Session, ctx: &Ctx) -> bool {
-    let stored = session.cache.maybe_cache_meta().and_then(stored_freshness);
-    stored.is_some_and(|freshness| reuse::reuse_on_error(&freshness, &wishes_of(session, ctx), clock::wall()).is_ok())
+    session.cache.maybe_cache_meta().is_some_and(|stored| stands_in(stored, session, ctx))
+}
+
+/// Whether the stored response may stand in if the origin fails.
+fn stands_in(stored: &CacheMeta, session: &Session, ctx: &Ctx) -> bool {
+    stored_freshness(stored)
+        .is_some_and(|freshness| reuse::reuse_on_error(&freshness, &wishes_of(session, ctx), clock::wall()).is_ok())
 }
 
 /// May this response, or this stored response as a 304 has updated it, be stored?

@@ -77,6 +77,15 @@ pub struct Client {
     pub address: Option<IpAddr>,
 }
 
+/// What came of waiting for a refresh of a stale copy (`stale.if_slow`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refreshed {
+    /// The copy is fresh.
+    InTime,
+    /// It took longer than the route waits, or failed: the stale copy is sent.
+    TooLate,
+}
+
 /// What the phases note for `Cache-Status`.
 #[derive(Debug, Default)]
 pub struct CacheNotes {
@@ -90,6 +99,8 @@ pub struct CacheNotes {
     pub fwd_status: Option<u16>,
     /// A stale copy is served because the client's `max-stale` allows it.
     pub client_allows_stale: bool,
+    /// What came of waiting for a refresh of a stale copy.
+    pub refreshed: Option<Refreshed>,
     /// The fields of a 304, for the merge into the stored response.
     pub not_modified: Option<HeaderMap>,
     /// The cache was asked.

@@ -1,55 +1,63 @@
-//! One fetch of a range at a time: who comes second waits for the first to end, and looks again.
+//! One fetch at a time of a range, or for those who would rather wait than have a stale copy: who comes second waits for
+//! the first to end, and looks again.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pingora::cache::key::HashBinary;
 use tokio::sync::watch;
 
-use crate::cache::parts::Wanted;
-
-/// What is fetched: a range of a resource, as it is asked for upstream.
-type Key = (HashBinary, Wanted);
-
-/// The fetches in progress: no more than there are requests.
-#[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<HashMap<Key, watch::Receiver<()>>>);
-
-/// The place of a request among those for one range.
+/// The fetches in progress, by what is fetched: no more than there are requests.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) struct Flights<K: Eq + Hash>(Mutex<HashMap<K, watch::Receiver<()>>>);
+
+/// The place of a request among those for one thing.
+#[derive(Debug)]
+pub(super) enum Place<K: Eq + Hash> {
     /// The first, which fetches.
-    First(Flight),
+    First(Flight<K>),
     /// Another.
     Other(Ahead),
 }
 
 /// A fetch. Over when dropped.
 #[derive(Debug)]
-pub(super) struct Flight {
-    flights: Arc<Flights>,
-    key: Key,
+pub(super) struct Flight<K: Eq + Hash> {
+    flights: Arc<Flights<K>>,
+    key: K,
     /// Its drop wakes those who wait.
-    _over: watch::Sender<()>,
+    over: watch::Sender<()>,
 }
 
 /// The fetch ahead of one that waits.
 #[derive(Debug)]
 pub(super) struct Ahead(watch::Receiver<()>);
 
-impl Flights {
-    /// Takes a place for this range of the resource.
-    pub(super) fn enter(self: &Arc<Flights>, primary: HashBinary, range: Wanted) -> Place {
-        let key = (primary, range);
+impl<K: Eq + Hash> Default for Flights<K> {
+    fn default() -> Flights<K> {
+        Flights(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash + Clone> Flights<K> {
+    /// Takes a place for this.
+    pub(super) fn enter(self: &Arc<Flights<K>>, key: K) -> Place<K> {
         let mut flights = self.0.lock();
         if let Some(ahead) = flights.get(&key) {
             return Place::Other(Ahead(ahead.clone()));
         }
         let (over, ahead) = watch::channel(());
-        flights.insert(key, ahead);
-        Place::First(Flight { flights: Arc::clone(self), key, _over: over })
+        flights.insert(key.clone(), ahead);
+        Place::First(Flight { flights: Arc::clone(self), key, over })
+    }
+}
+
+impl<K: Eq + Hash> Flight<K> {
+    /// To wait for its own end, where it is flown by somebody else.
+    pub(super) fn ahead(&self) -> Ahead {
+        Ahead(self.over.subscribe())
     }
 }
 
@@ -61,7 +69,7 @@ impl Ahead {
     }
 }
 
-impl Drop for Flight {
+impl<K: Eq + Hash> Drop for Flight<K> {
     fn drop(&mut self) {
         self.flights.0.lock().remove(&self.key);
     }
@@ -71,27 +79,25 @@ impl Drop for Flight {
 mod tests {
     use super::*;
 
-    const RANGE: Wanted = Wanted::Suffix(1);
-
     #[tokio::test]
     async fn others_wait_for_the_first_and_then_one_is_first_again() {
         let flights = Arc::new(Flights::default());
-        let Place::First(first) = flights.enter([1; 16], RANGE) else { panic!("nobody is ahead") };
-        let Place::Other(ahead) = flights.enter([1; 16], RANGE) else { panic!("one is ahead") };
-        assert!(matches!(flights.enter([2; 16], RANGE), Place::First(_)));
-        assert!(matches!(flights.enter([1; 16], Wanted::Suffix(2)), Place::First(_)));
+        let Place::First(first) = flights.enter((1, 1)) else { panic!("nobody is ahead") };
+        let Place::Other(ahead) = flights.enter((1, 1)) else { panic!("one is ahead") };
+        assert!(matches!(flights.enter((2, 1)), Place::First(_)));
+        assert!(matches!(flights.enter((1, 2)), Place::First(_)));
         let waiting = tokio::spawn(ahead.wait(Duration::from_secs(3600)));
         drop(first);
         waiting.await.unwrap();
-        assert!(matches!(flights.enter([1; 16], RANGE), Place::First(_)));
+        assert!(matches!(flights.enter((1, 1)), Place::First(_)));
         assert!(flights.0.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_longer_than_told() {
         let flights = Arc::new(Flights::default());
-        let _first = flights.enter([1; 16], RANGE);
-        let Place::Other(ahead) = flights.enter([1; 16], RANGE) else { panic!("one is ahead") };
+        let _first = flights.enter((1, 1));
+        let Place::Other(ahead) = flights.enter((1, 1)) else { panic!("one is ahead") };
         ahead.wait(Duration::from_secs(5)).await;
     }
 }

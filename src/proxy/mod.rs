@@ -4,6 +4,7 @@
 
 mod attempts;
 mod caching;
+mod crowd;
 mod ctx;
 mod exchange;
 pub mod explain;
@@ -21,6 +22,7 @@ mod purging;
 mod request;
 mod respond;
 mod resume;
+mod slow;
 mod upload;
 mod upstream;
 mod uses;
@@ -33,7 +35,6 @@ use bytes::Bytes;
 use http::Version;
 use http::header::CONTENT_LENGTH;
 use pingora::cache::key::{CacheHashKey, HashBinary};
-use pingora::cache::lock::CacheLock;
 use pingora::cache::predictor::Predictor;
 use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
 use pingora::connectors::ConnectorOptions;
@@ -72,8 +73,9 @@ impl Proxy {
         let cache = caching::Shared {
             store: edge.store(),
             refusals: edge.refusals().clone(),
-            lock: Box::leak(CacheLock::new_boxed(COLLAPSE_AGE)),
+            lock: Box::leak(Box::new(crowd::Crowd::new(COLLAPSE_AGE))),
             flights: Arc::default(),
+            refreshes: Arc::default(),
             predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, Some(|_| true)))),
         };
         Proxy { edge, cache, marker: forward::marker_peer() }
@@ -114,7 +116,10 @@ impl ProxyHttp for Proxy {
         }
         match purging::access(session, ctx) {
             Some(access) => purging::answer(&self.edge, session, ctx, &access).await.map(|()| true),
-            None => Ok(false),
+            None => {
+                slow::refresh(&self.cache, session, ctx).await;
+                Ok(false)
+            }
         }
     }
 
@@ -196,7 +201,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         // Before the request is on its way: a purge that comes while it is concerns its response.
         ctx.newest_purge = self.cache.store.newest_purge();
-        upstream::prepare(self.cache.store, session, request, ctx)
+        upstream::prepare(&self.cache, session, request, ctx)
     }
 
     async fn request_body_filter(

@@ -4,7 +4,7 @@ use pingora::cache::{CachePhase, NoCacheReason};
 use pingora::proxy::Session;
 
 use super::caching;
-use super::ctx::Ctx;
+use super::ctx::{Ctx, Refreshed};
 use super::parts;
 use crate::cache::status::{Fwd, Outcome, Path, StaleUse};
 use crate::clock;
@@ -29,6 +29,12 @@ pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
     match session.cache.phase() {
         // Answered by what another request was fetching meanwhile.
         CachePhase::Hit if waited => Outcome { ttl, ..forward(Fwd::UriMiss, false, Some(true)) },
+        CachePhase::Hit if notes.refreshed == Some(Refreshed::InTime) => {
+            Outcome { ttl, ..forward(Fwd::Stale, true, None) }
+        }
+        CachePhase::Hit if notes.refreshed == Some(Refreshed::TooLate) => {
+            Outcome { detail: Some("slow"), ..hit(Some(StaleUse::Updating)) }
+        }
         CachePhase::Hit => hit(notes.client_allows_stale.then_some(StaleUse::ClientAllows)),
         CachePhase::StaleUpdating => hit(Some(StaleUse::Updating)),
         CachePhase::Stale => {

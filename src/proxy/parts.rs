@@ -46,7 +46,7 @@ pub struct Part {
     /// Waited for another's fetch, in vain or not.
     waited: bool,
     /// Those behind this one wait until it is dropped.
-    flight: Option<Flight>,
+    flight: Option<Flight<(HashBinary, Wanted)>>,
     /// What comes, on its way into the store.
     coming: Option<Partial>,
     /// Whether it was to be stored; then, its time to live.
@@ -121,7 +121,7 @@ pub(super) async fn answer(shared: &Shared, session: &mut Session, ctx: &mut Ctx
         if alone || part.waited {
             return Ok(false);
         }
-        match shared.flights.enter(part.primary, part.ask) {
+        match shared.flights.enter((part.primary, part.ask)) {
             Place::First(flight) => {
                 part.flight = Some(flight);
                 return Ok(false);

@@ -11,7 +11,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 
-use super::caching;
+use super::caching::{self, Shared};
 use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
@@ -22,7 +22,6 @@ use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
 use crate::config::Hedge;
 use crate::snapshot::Route;
-use crate::store::Store;
 use crate::tail::race::NoHedge;
 use crate::tail::signals::Kind;
 use crate::upstream::Failure;
@@ -56,7 +55,7 @@ const NEEDED: [HeaderName; 6] = [
 
 /// The request as the backend gets it.
 pub(super) fn prepare(
-    store: &'static Store,
+    shared: &Shared,
     session: &mut Session,
     request: &mut RequestHeader,
     ctx: &mut Ctx,
@@ -91,7 +90,7 @@ pub(super) fn prepare(
         if let Some(range) = ctx.part.as_ref().and_then(|part| part.ask().field()) {
             request.insert_header(RANGE, range)?;
         }
-        let resume = resume::plan(store, session, request, ctx);
+        let resume = resume::plan(shared.store, session, request, ctx);
         let asks_if_it_holds = resume.as_ref().and_then(Resume::condition).cloned();
         if resume.is_some() && asks_if_it_holds.is_none() {
             ctx.cache.fwd = Some(Fwd::Partial);
@@ -108,12 +107,15 @@ pub(super) fn prepare(
         }
         let copying = may_copy(session, &route);
         let has_fallback = caching::has_fallback(session, ctx);
+        let key = session.cache.maybe_cache_key().filter(|_| session.cache.is_cache_lock_writer());
+        let waiters = key.and_then(|key| shared.lock.of(key));
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
                 .asking_by_head(by_head)
                 .resuming(resume)
                 .hedging(copying, has_fallback)
+                .awaited_by(waiters)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));

@@ -59,8 +59,8 @@ pub struct Distribution {
     pub p999: Duration,
     /// The longest that was waited for.
     pub max: Duration,
-    /// The quantile that was asked for beside these.
-    pub asked: Duration,
+    /// The quantiles that were asked for beside these.
+    pub asked: [Duration; 2],
 }
 
 /// A sliding distribution with censored samples, shared between threads without a lock. About 28 KiB.
@@ -72,7 +72,7 @@ pub struct Delays {
     /// When that slot began, in nanoseconds.
     began: AtomicU64,
     count: AtomicU32,
-    micros: [AtomicU32; ASKED.len() + 1],
+    micros: [AtomicU32; ASKED.len() + 2],
 }
 
 #[derive(Debug)]
@@ -119,9 +119,9 @@ impl Delays {
         slot.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Turns the ring to `now` and publishes what it holds, with `quantile` beside the fixed ones. To be called once
-    /// a second, by one task.
-    pub fn publish(&self, quantile: f64, now: Tick) {
+    /// Turns the ring to `now` and publishes what it holds, with these `quantiles` beside the fixed ones. To be called
+    /// once a second, by one task.
+    pub fn publish(&self, quantiles: [f64; 2], now: Tick) {
         self.turn(now);
         let mut answered = Histogram32::with_config(&BUCKETS);
         let mut censored = Histogram32::with_config(&BUCKETS);
@@ -131,7 +131,7 @@ impl Delays {
             let _ = slot.answered.load_into(&mut part).and_then(|()| answered.checked_add_assign(&part));
             let _ = slot.censored.load_into(&mut part).and_then(|()| censored.checked_add_assign(&part));
         }
-        let wanted = ASKED.iter().copied().chain([quantile]);
+        let wanted = ASKED.iter().copied().chain(quantiles);
         for (to, found) in self.micros.iter().zip(product_limit(&answered, &censored, wanted)) {
             to.store(found, Ordering::Relaxed);
         }
@@ -142,8 +142,18 @@ impl Delays {
     /// What was last published.
     pub fn distribution(&self) -> Distribution {
         let read = self.micros.each_ref().map(|micros| Duration::from_micros(micros.load(Ordering::Relaxed).into()));
-        let [p50, p75, p90, p95, p99, p999, max, asked] = read;
-        Distribution { count: self.count.load(Ordering::Relaxed), p50, p75, p90, p95, p99, p999, max, asked }
+        let [p50, p75, p90, p95, p99, p999, max, one, other] = read;
+        Distribution {
+            count: self.count.load(Ordering::Relaxed),
+            p50,
+            p75,
+            p90,
+            p95,
+            p99,
+            p999,
+            max,
+            asked: [one, other],
+        }
     }
 
     fn slot(&self) -> &Slot {
@@ -214,7 +224,7 @@ mod tests {
     }
 
     fn published(delays: &Delays, seconds: u64) -> Distribution {
-        delays.publish(0.98, at(seconds));
+        delays.publish([0.98, 0.5], at(seconds));
         delays.distribution()
     }
 
@@ -235,7 +245,7 @@ mod tests {
         let d = published(&delays, 1);
         assert_eq!(d.count, 10_000);
         for (shown, percent) in
-            [(d.p50, 50), (d.p75, 75), (d.p90, 90), (d.p95, 95), (d.p99, 99), (d.asked, 98), (d.max, 100)]
+            [(d.p50, 50), (d.p75, 75), (d.p90, 90), (d.p95, 95), (d.p99, 99), (d.asked[0], 98), (d.max, 100)]
         {
             assert!(shows(shown, percent * MS), "{shown:?} {percent}");
         }
@@ -279,7 +289,7 @@ mod tests {
         let busy = Delays::new();
         for second in 0..60 {
             (0..100).for_each(|_| busy.answered(if second < 30 { 50 * MS } else { 10 * MS }));
-            busy.publish(0.98, at(second));
+            busy.publish([0.98, 0.5], at(second));
         }
         assert!(shows(busy.distribution().p99, 10 * MS));
         let quiet = Delays::new();
@@ -287,7 +297,7 @@ mod tests {
             if second % 2 == 0 {
                 quiet.answered(10 * MS);
             }
-            quiet.publish(0.98, at(second));
+            quiet.publish([0.98, 0.5], at(second));
         }
         assert!((100..=220).contains(&quiet.distribution().count), "{}", quiet.distribution().count);
     }

@@ -93,17 +93,22 @@ pub struct Hedging {
     /// Microseconds; zero while too little is known.
     delay: AtomicU64,
     usual: AtomicU64,
+    /// The quantile after which an answer is slow, and the time that is.
+    slow_from: f64,
+    slow: AtomicU64,
 }
 
 impl Hedging {
-    /// Nothing known.
-    pub fn new(params: Params) -> Hedging {
+    /// Nothing known. `slow_from` is the quantile of [`Hedging::slow`].
+    pub fn new(params: Params, slow_from: f64) -> Hedging {
         Hedging {
             delays: Delays::new(),
             served: Window::new(),
             copies: Copies::new(params.copies),
             delay: AtomicU64::new(0),
             usual: AtomicU64::new(0),
+            slow_from,
+            slow: AtomicU64::new(0),
             params,
         }
     }
@@ -116,13 +121,15 @@ impl Hedging {
     /// Publishes what the last second brought. A route of which too little is known borrows the `pool`'s answers. To
     /// be called once a second, by one task.
     pub fn publish(&self, pool: &Distribution, now: Tick) {
-        self.delays.publish(self.params.asked(), now);
+        self.delays.publish([self.params.asked(), self.slow_from], now);
         self.served.publish(now);
         self.copies.publish();
         let own = self.delays.distribution();
         let known = [own, *pool].into_iter().find(|known| known.count >= WARM);
         let delay = known.map_or(Duration::ZERO, |known| self.params.delay(&known));
         self.delay.store(micros(delay), Ordering::Relaxed);
+        let slow = if own.count >= WARM { own.asked[1] } else { Duration::ZERO };
+        self.slow.store(micros(slow), Ordering::Relaxed);
         self.usual.store(known.map_or(0, |known| micros(known.p50)), Ordering::Relaxed);
     }
 
@@ -148,6 +155,16 @@ impl Hedging {
         })
     }
 
+    /// After how long an answer is slow in the route's own terms; `None` while too little is known.
+    pub fn slow(&self) -> Option<Duration> {
+        read(&self.slow)
+    }
+
+    /// The quantile of [`Hedging::slow`].
+    pub fn slow_from(&self) -> f64 {
+        self.slow_from
+    }
+
     /// The delay; `None` while too little is known.
     pub fn delay(&self) -> Option<Duration> {
         read(&self.delay)
@@ -171,7 +188,7 @@ impl Params {
     fn delay(&self, known: &Distribution) -> Duration {
         let delay = match self.quantile {
             Quantile::Auto => known.p95.min(known.p75 * BODY),
-            Quantile::Fixed(_) => known.asked,
+            Quantile::Fixed(_) => known.asked[0],
         };
         delay.clamp(self.min_delay, self.max_delay.max(self.min_delay)).max(Duration::from_micros(1))
     }
@@ -197,7 +214,7 @@ mod tests {
     }
 
     fn learned(params: Params, answers: impl Iterator<Item = Duration>) -> Option<Duration> {
-        let hedging = Hedging::new(params);
+        let hedging = Hedging::new(params, 0.5);
         answers.for_each(|took| hedging.delays.answered(took));
         hedging.publish(&Distribution::default(), at(1));
         hedging.delay()
@@ -217,8 +234,8 @@ mod tests {
     fn a_route_of_which_little_is_known_borrows_its_pools_answers() {
         let pool = Delays::new();
         (0..1_000).for_each(|_| pool.answered(10 * MS));
-        pool.publish(0.95, at(1));
-        let hedging = Hedging::new(Params::default());
+        pool.publish([0.95; 2], at(1));
+        let hedging = Hedging::new(Params::default(), 0.5);
         hedging.publish(&pool.distribution(), at(1));
         assert!(near(hedging.delay(), 10) && near(hedging.usual(), 10));
     }

@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(signals.answered(&mut copy, &[&route], false, at(25)).1, None);
         assert_eq!(signals.end(primary, &[&route], at(25)), Some(true));
         assert_eq!(signals.end(copy, &[&route], at(26)), None);
-        route.publish(0.95, at(1_000));
+        route.publish([0.95; 2], at(1_000));
         assert_eq!(route.distribution().count, 1);
         assert_eq!(signals.in_flight.count(), 0);
     }

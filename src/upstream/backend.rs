@@ -119,7 +119,7 @@ impl Backend {
     /// A second passed.
     pub fn tick(&self, now: Tick) {
         self.signals.window.publish(now);
-        self.signals.delays.publish(0.95, now);
+        self.signals.delays.publish([0.95; 2], now);
         let transition = self.health.lock().on_tick(now);
         self.log(transition);
     }

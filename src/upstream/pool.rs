@@ -165,7 +165,7 @@ impl Pool {
 
     /// A second passed: publishes what it brought.
     pub fn tick(&self, now: Tick) {
-        self.delays.publish(self.config.hedge.asked(), now);
+        self.delays.publish([self.config.hedge.asked(); 2], now);
         self.members.load().iter().for_each(|member| member.backend.tick(now));
     }
 

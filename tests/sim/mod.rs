@@ -187,7 +187,7 @@ impl Pool {
     pub(crate) fn new(load: Load, seed: u64, scripts: Vec<(Script, f64)>) -> Pool {
         let mut pool = Pool {
             backends: Vec::new(),
-            hedging: Hedging::new(load.hedge.clone().unwrap_or_default()),
+            hedging: Hedging::new(load.hedge.clone().unwrap_or_default(), 0.5),
             delays: Delays::new(),
             ledger: Budget::new(budget::Params::default()),
             deferred: Deferred::new(),
@@ -342,7 +342,7 @@ impl Pool {
 
     fn publish(&mut self) {
         let now = self.now;
-        self.delays.publish(0.95, now);
+        self.delays.publish([0.95; 2], now);
         self.hedging.publish(&self.delays.distribution(), now);
         for backend in &mut self.backends {
             backend.signals.window.publish(now);
