@@ -59,6 +59,7 @@ health = { path = "/healthz?deep", host = "shop.example", interval = "5s", timeo
 ejection = { consecutive = 0, time = "1s", max_time = "2s" }
 slow_start = "0s"
 keepalive = false
+tell_deadline = false
 tls = { server_name = "Internal.", verify = false, ca = "Cargo.toml" }
 [pool.timeouts]
 connect = "1s"

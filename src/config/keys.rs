@@ -48,6 +48,7 @@ pub const KEYS: &[&str] = &[
     "pool.ejection.max_time",
     "pool.slow_start",
     "pool.keepalive",
+    "pool.tell_deadline",
     "pool.tls.server_name",
     "pool.tls.verify",
     "pool.tls.ca",

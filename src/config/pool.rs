@@ -20,6 +20,7 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
         slow_start: section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600), defaults::SLOW_START),
         timeouts: timeouts(section.section("timeouts")),
         keepalive: section.boolean("keepalive", true),
+        tell_deadline: section.boolean("tell_deadline", true),
         tls: tls.is_present().then(|| backend::tls(tls)),
         retry: tail(section.section("tail")),
         hedge: tail::hedging::Params::default(),

@@ -110,6 +110,7 @@ fn pool(pool: &Pool) -> Value {
         },
         "slow_start": time(pool.slow_start),
         "keepalive": pool.keepalive,
+        "tell_deadline": pool.tell_deadline,
         "timeouts": {
             "connect": time(timeouts.connect),
             "first_byte": time(timeouts.first_byte),

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
+use super::deadlines::Patience;
 use super::exchange::Exchange;
 use super::parts::Part;
 use crate::cache::status::Fwd;
@@ -28,6 +29,8 @@ pub struct Ctx {
     pub wall: SystemTime,
     /// Counted until dropped.
     pub in_flight: Option<InFlight>,
+    /// How long the client says it waits.
+    pub patience: Option<Patience>,
     /// Its route, once one matched.
     pub route: Option<Arc<Route>>,
     /// Who asks, and as what.
@@ -106,6 +109,7 @@ impl Ctx {
             started: clock::now(),
             wall: clock::wall(),
             in_flight: None,
+            patience: None,
             route: None,
             client: Client::default(),
             reveal: false,

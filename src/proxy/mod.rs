@@ -5,6 +5,7 @@
 mod attempts;
 mod caching;
 mod ctx;
+mod deadlines;
 mod exchange;
 pub mod explain;
 mod flights;

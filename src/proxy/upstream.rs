@@ -108,12 +108,14 @@ pub(super) fn prepare(
         }
         let copying = may_copy(session, &route);
         let has_fallback = caching::has_fallback(session, ctx);
+        let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
                 .asking_by_head(by_head)
                 .resuming(resume)
                 .hedging(copying, has_fallback)
+                .hurried(patience, for_all)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         request.extensions_mut().insert(ExchangeRef(exchange.clone()));
