@@ -63,6 +63,7 @@ pub const KEYS: &[&str] = &[
     "pool.tail.retry.min_per_second",
     "pool.tail.retry.backoff",
     "pool.tail.retry.max_backoff",
+    "pool.tail.reported_load",
     "pool.tail.hedge.quantile",
     "pool.tail.hedge.budget",
     "pool.tail.hedge.min_delay",

@@ -213,6 +213,8 @@ pub struct Pool {
     pub hedge: tail::hedging::Params,
     /// `[pool.tail] probation`
     pub probation: tail::probation::Params,
+    /// `[pool.tail] reported_load`: whether what backends say of their load changes their share.
+    pub reported_load: bool,
 }
 
 /// One entry of `backends`.

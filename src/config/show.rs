@@ -125,7 +125,7 @@ fn pool(pool: &Pool) -> Value {
             "min_per_second": retry.budget.min_per_second,
             "backoff": time(retry.backoff.base),
             "max_backoff": time(retry.backoff.max),
-        } },
+        }, "reported_load": pool.reported_load },
     });
     if let Some(check) = &pool.health {
         shown["health"] = health(check);

@@ -12,10 +12,10 @@ use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RETRY_AFTER};
 use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 
-use super::deadlines;
 use super::exchange::{Condition, Exchange};
 use super::hedge::{self, Lost};
 use super::leg::{Leg, Run, Wire};
+use super::{deadlines, reported};
 use crate::cache::validate::Mismatch;
 use crate::clock;
 use crate::tail::signals::Kind;
@@ -136,6 +136,9 @@ impl Attempts {
         }
         let took = leg.attempt.answered(status, clock::now());
         let pool = &self.exchange.route.pool;
+        if let Some(head) = leg.http.response_header() {
+            reported::hear(pool, leg.attempt.backend(), &head.headers);
+        }
         pool.counters().first_byte(took);
         leg.http.set_read_timeout(Some(self.wire.timeouts.between_bytes));
         self.exchange.seen.lock().answered_by(&leg.member);

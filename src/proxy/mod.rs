@@ -19,6 +19,7 @@ mod log;
 mod notes;
 mod parts;
 mod purging;
+mod reported;
 mod request;
 mod respond;
 mod resume;

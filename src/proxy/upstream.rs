@@ -15,8 +15,8 @@ use super::caching;
 use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
-use super::identity;
 use super::resume::{self, Resume};
+use super::{identity, reported};
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -202,6 +202,13 @@ pub(super) fn strip_nominated(request: &mut RequestHeader) {
 
 /// The response before the cache: what belongs to the backend's connection goes, and a 304 is kept for the merge.
 pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
+    let pool = ctx.route.as_ref().map(|route| &route.pool);
+    if let (Some(pool), Some(attempt)) = (pool, &ctx.upgraded) {
+        reported::hear(pool, attempt.backend(), &response.headers);
+    }
+    if let Some(pool) = pool {
+        reported::strip(pool, response);
+    }
     if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
