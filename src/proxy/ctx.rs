@@ -13,6 +13,7 @@ use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
 use crate::clock;
 use crate::edge::Edge;
+use crate::last_word::LastWord;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::Termination;
 use crate::telemetry::metrics::InFlight;
@@ -31,6 +32,8 @@ pub struct Ctx {
     pub in_flight: Option<InFlight>,
     /// How long the client says it waits.
     pub patience: Option<Patience>,
+    /// What it is told at the end of its time, if its fetch is to go on after that.
+    pub last_word: Option<LastWord>,
     /// Its route, once one matched.
     pub route: Option<Arc<Route>>,
     /// Who asks, and as what.
@@ -110,6 +113,7 @@ impl Ctx {
             wall: clock::wall(),
             in_flight: None,
             patience: None,
+            last_word: None,
             route: None,
             client: Client::default(),
             reveal: false,

@@ -14,9 +14,13 @@ use std::time::Duration;
 use http::HeaderName;
 use pingora::Result;
 use pingora::http::RequestHeader;
+use pingora::proxy::Session;
 
+use super::ctx::Ctx;
 use super::exchange::Exchange;
+use super::respond;
 use crate::clock;
+use crate::last_word::LastWord;
 use crate::tail::deadline::{self, Deadline};
 use crate::units::Tick;
 
@@ -76,6 +80,20 @@ pub(super) async fn passes(exchange: &Exchange) {
     match exchange.patience.filter(|patience| is_binding(exchange, *patience)) {
         Some(patience) => tokio::time::sleep(patience.deadline.left(clock::now()).unwrap_or_default()).await,
         None => pending().await,
+    }
+}
+
+/// Has a client whose fetch goes on for all answered at the end of its own time: not where a stale copy may stand in for an
+/// error, which is better than none though it come late, nor for a part, whose fetch ends with who set it off.
+pub(super) fn leave_last_word(session: &Session, ctx: &mut Ctx, exchange: &Exchange) {
+    let Some(patience) = exchange.patience.filter(|patience| !is_binding(exchange, *patience)) else { return };
+    if !session.cache.enabled() || exchange.has_fallback {
+        return;
+    }
+    if let Some(word) = LastWord::of_this_connection() {
+        let (head, body) = respond::last_word(session, ctx);
+        word.leave(patience.deadline.end(), head, body);
+        ctx.last_word = Some(word);
     }
 }
 

@@ -16,7 +16,7 @@ use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
 use super::resume::{self, Resume};
-use super::{identity, reported};
+use super::{deadlines, identity, reported};
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -118,7 +118,9 @@ pub(super) fn prepare(
                 .hurried(patience, for_all)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
-        request.extensions_mut().insert(ExchangeRef(exchange.clone()));
+        let exchange = exchange.clone();
+        deadlines::leave_last_word(session, ctx, &exchange);
+        request.extensions_mut().insert(ExchangeRef(exchange));
     }
     Ok(())
 }
