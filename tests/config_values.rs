@@ -59,6 +59,7 @@ health = { path = "/healthz?deep", host = "shop.example", interval = "5s", timeo
 ejection = { consecutive = 0, time = "1s", max_time = "2s" }
 slow_start = "0s"
 keepalive = false
+tell_deadline = false
 tls = { server_name = "Internal.", verify = false, ca = "Cargo.toml" }
 [pool.timeouts]
 connect = "1s"
@@ -69,6 +70,7 @@ total = "6s"
 idle = "5s"
 [pool.tail]
 retry = { attempts = 1, budget = "12.5%", min_per_second = 0.5, backoff = "1ms", max_backoff = "9ms" }
+reported_load = false
 [[route]]
 name = "shop"
 match = { host = "*.Shop.example", path = "/a/*/b" }
@@ -110,7 +112,7 @@ timeout = "9s"
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:41:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:42:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");

@@ -178,11 +178,13 @@ fn scrape() -> Scrape {
         state: "healthy",
         in_flight: 3,
         ewma: Some(ms(11)),
+        reported_load: Some(0.4),
         latencies,
     };
     let silent = BackendSample {
         backend: "127.0.0.1:8002".to_owned(),
         ewma: None,
+        reported_load: None,
         latencies: Latencies::default(),
         ..healthy.clone()
     };

@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "proxy",
             "lane",
+            "last_word",
             "admin",
             "reload",
             "health_check",
@@ -45,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("health_check", MIDDLE),
     ("edge", &["connections", "store", "snapshot", "upstream", "telemetry", "config", "clock"]),
     ("connections", &[]),
+    ("last_word", &["units"]),
     ("snapshot", &["upstream", "config", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
@@ -78,6 +80,7 @@ const ADMIN: &[&str] = &[
 
 const MIDDLE: &[&str] = &[
     "edge",
+    "last_word",
     "store",
     "snapshot",
     "upstream",

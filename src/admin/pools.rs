@@ -48,6 +48,8 @@ struct BackendView {
     in_rotation_seconds: u64,
     in_flight: u32,
     ewma_ms: Option<f64>,
+    /// What it says of its load.
+    reported_load: Option<f64>,
     latency_ms: LatencyView,
 }
 
@@ -68,13 +70,13 @@ impl PoolView {
             name: pool.name().to_owned(),
             retry_budget: pool.ledger().balance(now),
             unresolved: pool.unresolved(),
-            backends: pool.members().iter().map(|member| BackendView::of(member, now)).collect(),
+            backends: pool.members().iter().map(|member| BackendView::of(pool, member, now)).collect(),
         }
     }
 }
 
 impl BackendView {
-    fn of(member: &Member, now: Tick) -> BackendView {
+    fn of(pool: &Pool, member: &Member, now: Tick) -> BackendView {
         let backend = &member.backend;
         let Standing { state, since, .. } = backend.standing(now);
         let signals = backend.signals();
@@ -91,6 +93,7 @@ impl BackendView {
             in_rotation_seconds: now.since(since).as_secs(),
             in_flight: signals.in_flight.count(),
             ewma_ms: signals.ewma.cost(now).map(milliseconds),
+            reported_load: pool.reported_load(member, now).map(|load| load.get()),
             latency_ms: LatencyView {
                 count: latencies.count,
                 p50: milliseconds(latencies.p50),
@@ -120,6 +123,7 @@ fn sample(pool: &Pool, member: &Member, now: Tick) -> BackendSample {
         state: backend.state(now).as_str(),
         in_flight: backend.signals().in_flight.count().into(),
         ewma: backend.signals().ewma.cost(now),
+        reported_load: pool.reported_load(member, now).map(|load| load.get()),
         latencies: latencies(member),
     }
 }

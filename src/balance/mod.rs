@@ -2,5 +2,7 @@
 
 pub mod exclude;
 pub mod least_loaded;
+pub mod load;
 mod places;
+pub mod reported;
 pub mod slow_start;

@@ -203,6 +203,8 @@ pub struct Pool {
     pub timeouts: UpstreamTimeouts,
     /// Whether connections to backends are kept and used again.
     pub keepalive: bool,
+    /// Whether backends are told how long an answer is waited for, see `proxy::deadlines`.
+    pub tell_deadline: bool,
     /// TLS to the backends, if any.
     pub tls: Option<Tls>,
     /// `[pool.tail] retry`
@@ -211,6 +213,8 @@ pub struct Pool {
     pub hedge: tail::hedging::Params,
     /// `[pool.tail] probation`
     pub probation: tail::probation::Params,
+    /// `[pool.tail] reported_load`: whether what backends say of their load changes their share.
+    pub reported_load: bool,
 }
 
 /// One entry of `backends`.

@@ -12,6 +12,7 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let name = section.required("name", "a name for routes to refer to").and_then(|value| super::name(&value));
     let backends = section.required("backends", "a list of backends such as [\"127.0.0.1:8001\"]");
     let tls = section.section("tls");
+    let (retry, reported_load) = tail(section.section("tail"));
     let pool = Pool {
         name: name.clone().unwrap_or_default(),
         backends: backends.map(|value| backend::backends(&value)).unwrap_or_default(),
@@ -20,10 +21,12 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
         slow_start: section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600), defaults::SLOW_START),
         timeouts: timeouts(section.section("timeouts")),
         keepalive: section.boolean("keepalive", true),
+        tell_deadline: section.boolean("tell_deadline", true),
         tls: tls.is_present().then(|| backend::tls(tls)),
-        retry: tail(section.section("tail")),
+        retry,
         hedge: tail::hedging::Params::default(),
         probation: tail::probation::Params::default(),
+        reported_load,
     };
     let spot = section.spot_of("name");
     section.finish();
@@ -43,11 +46,12 @@ fn timeouts(mut section: Section<'_>) -> UpstreamTimeouts {
     timeouts
 }
 
-fn tail(mut section: Section<'_>) -> Retry {
+fn tail(mut section: Section<'_>) -> (Retry, bool) {
     let retry = retry(section.section("retry"));
+    let reported_load = section.boolean("reported_load", true);
     reserved::pool_tail(&mut section);
     section.finish();
-    retry
+    (retry, reported_load)
 }
 
 fn retry(mut section: Section<'_>) -> Retry {

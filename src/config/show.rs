@@ -110,6 +110,7 @@ fn pool(pool: &Pool) -> Value {
         },
         "slow_start": time(pool.slow_start),
         "keepalive": pool.keepalive,
+        "tell_deadline": pool.tell_deadline,
         "timeouts": {
             "connect": time(timeouts.connect),
             "first_byte": time(timeouts.first_byte),
@@ -124,7 +125,7 @@ fn pool(pool: &Pool) -> Value {
             "min_per_second": retry.budget.min_per_second,
             "backoff": time(retry.backoff.base),
             "max_backoff": time(retry.backoff.max),
-        } },
+        }, "reported_load": pool.reported_load },
     });
     if let Some(check) = &pool.health {
         shown["health"] = health(check);

@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::chunks::Chunks;
 use super::date::restore_date;
+use super::overdue::Overdue;
+use crate::last_word::LastWord;
 
 /// Bytes of the next requests kept while a response is pending; then the client waits.
 const READ_AHEAD: usize = 64 * 1024;
@@ -57,6 +59,8 @@ pub(super) struct Framed {
     /// How long a write may wait for the client; pingora gives bodies a clock, but neither heads nor flushes.
     patience: Duration,
     stall: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// The answer in case that none comes in time.
+    overdue: Overdue,
 }
 
 impl Framed {
@@ -70,7 +74,13 @@ impl Framed {
             head_due: false,
             patience: LINGER_TIME,
             stall: None,
+            overdue: Overdue::default(),
         }
+    }
+
+    /// What requests on this connection leave their last word with.
+    pub(super) fn last_word(&self) -> LastWord {
+        self.overdue.word().clone()
     }
 
     /// Sets how long one write may wait for the client.
@@ -95,7 +105,11 @@ impl Framed {
             return None;
         }
         let first = bufs.iter().find(|buf| !buf.is_empty())?;
-        let length = head_length(first)?;
+        let Some(length) = head_length(first) else {
+            // A head that does not come in one piece is not touched, and what follows it is no head.
+            self.head_due = false;
+            return None;
+        };
         restore_date(&first[..length], &mut self.held);
         self.head_due = is_interim(first);
         Some(length)
@@ -136,6 +150,7 @@ impl Framed {
     pub(super) fn expect(&mut self, rest: Rest) {
         self.rest = rest;
         self.head_due = true;
+        self.overdue.begin();
     }
 
     /// Whether the request asks for another protocol.
@@ -230,14 +245,28 @@ impl Framed {
 
     /// After the request's end: keeps what comes for the next, tells only of the client's leaving.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if self.ahead.len() >= READ_AHEAD {
-                return Poll::Pending;
-            }
-            if ready!(self.poll_ahead(cx))? == 0 {
-                return Poll::Ready(Ok(()));
+        while self.ahead.len() < READ_AHEAD {
+            match self.poll_ahead(cx)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) => {}
+                Poll::Pending => break,
             }
         }
+        self.poll_last_word(cx)
+    }
+
+    /// Says the last word if it is due and no final answer has begun; that done, the client counts as gone.
+    fn poll_last_word(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.overdue.is_said() {
+            if !self.head_due {
+                return Poll::Pending;
+            }
+            let word = ready!(self.overdue.poll(cx));
+            self.held.extend_from_slice(&word);
+        }
+        let said = self.poll_flush_held(cx);
+        ready!(self.unless_stalled(cx, said))?;
+        self.inner()?.poll_shutdown(cx)
     }
 }
 
@@ -307,6 +336,9 @@ impl AsyncWrite for Framed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.overdue.is_said() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         if let Some(taken) = self.take_head(bufs) {
             return Poll::Ready(Ok(taken));
         }

@@ -9,6 +9,7 @@ mod chunks;
 mod date;
 mod framed;
 mod head;
+mod overdue;
 mod refusal;
 
 use std::net::SocketAddr;
@@ -66,6 +67,7 @@ where
     let _counted = edge.metrics().connection();
     let client = client_of(&stream);
     let mut framed = Box::new(Framed::new(stream));
+    let last_word = framed.last_word();
     let mut served = 0;
     loop {
         // Limits are those of the snapshot that is current when the request begins.
@@ -91,7 +93,8 @@ where
         let last = served >= server.limits.requests_per_connection || head.rest == Rest::Upgraded;
         let session = replay(framed, head_bytes, last, &server.timeouts);
         drop(snapshot);
-        let Some(reused) = proxy.process_new_http(session, &shutdown).await else { return };
+        let request = last_word.clone().scope(proxy.process_new_http(session, &shutdown));
+        let Some(reused) = request.await else { return };
         let (stream, _) = reused.consume();
         match stream.into_any().downcast::<Framed>() {
             Ok(same) => framed = same,

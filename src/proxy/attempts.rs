@@ -15,9 +15,9 @@ use pingora::http::RequestHeader;
 use super::exchange::{Condition, Exchange};
 use super::hedge::{self, Lost};
 use super::leg::{Leg, Run, Wire};
+use super::{deadlines, reported};
 use crate::cache::validate::Mismatch;
 use crate::clock;
-use crate::tail::deadline::Deadline;
 use crate::tail::signals::Kind;
 use crate::units::Tick;
 use crate::upstream::{Attempt, Failure, Member};
@@ -56,7 +56,8 @@ impl Attempts {
         }
         let wire = Wire {
             connector,
-            deadline: Deadline::new(begun, route.config.timeout),
+            deadline: deadlines::until(&exchange, begun),
+            told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
             timeouts: route.pool.config().timeouts.clone(),
         };
@@ -67,7 +68,7 @@ impl Attempts {
     /// Starts the route's timeout anew: the client has only now sent the last byte of its request.
     pub(super) fn restart_deadline(&mut self) {
         let begun = *self.exchange.seen.lock().uploaded.get_or_insert_with(clock::now);
-        self.wire.deadline = Deadline::new(begun, self.exchange.route.config.timeout);
+        self.wire.deadline = deadlines::until(&self.exchange, begun);
     }
 
     /// Sends a request without body and waits for a response's head, interim or final.
@@ -135,6 +136,9 @@ impl Attempts {
         }
         let took = leg.attempt.answered(status, clock::now());
         let pool = &self.exchange.route.pool;
+        if let Some(head) = leg.http.response_header() {
+            reported::hear(pool, leg.attempt.backend(), &head.headers);
+        }
         pool.counters().first_byte(took);
         leg.http.set_read_timeout(Some(self.wire.timeouts.between_bytes));
         self.exchange.seen.lock().answered_by(&leg.member);
@@ -158,6 +162,9 @@ impl Attempts {
     pub(super) fn begin(&mut self, kind: Kind, now: Tick) -> Result<(Arc<Member>, Attempt), Failure> {
         let route = &self.exchange.route;
         let mut seen = self.exchange.seen.lock();
+        if self.wire.deadline.left(now).is_none() {
+            return Err(*seen.failure.get_or_insert(Failure::Deadline));
+        }
         let picked = route.pool.pick(&seen.tried, kind, now, &mut fastrand::Rng::new());
         let member =
             picked.map_err(|none| if kind == Kind::Primary { *seen.failure.get_or_insert(none) } else { none })?;
@@ -176,7 +183,8 @@ impl Attempts {
     /// Notes the failure of an attempt.
     pub(super) fn fail(&self, attempt: &mut Attempt, failure: Failure) {
         self.exchange.seen.lock().failure = Some(failure);
-        if failure != Failure::BodyRefused {
+        let is_clients = failure == Failure::Deadline && deadlines::is_clients_own(&self.exchange);
+        if !is_clients && failure != Failure::BodyRefused {
             attempt.failed(failure, clock::now());
         }
     }

@@ -17,6 +17,7 @@ use pingora::{Error, ErrorType};
 
 use super::crowd::Crowd;
 use super::ctx::{Ctx, Refreshed};
+use super::deadlines::Patience;
 use super::flights::Flights;
 use super::invalidating;
 use super::parts;
@@ -74,7 +75,8 @@ pub(super) fn enable(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
     }
     let mut overrides = CacheOptionOverrides::default();
     // Who has waited in vain still has half of the route's timeout for a fetch of its own.
-    overrides.wait_timeout = Some(policy.collapse_wait.min(route.config.timeout / 2));
+    let wait = policy.collapse_wait.min(route.config.timeout / 2);
+    overrides.wait_timeout = Some(Patience::clamp(ctx.patience, wait, clock::now()));
     session.cache.enable(shared.store, None, Some(shared.predictor), Some(shared.lock), Some(overrides));
 }
 

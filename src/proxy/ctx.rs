@@ -6,12 +6,14 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
+use super::deadlines::Patience;
 use super::exchange::Exchange;
 use super::parts::Part;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
 use crate::clock;
 use crate::edge::Edge;
+use crate::last_word::LastWord;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::Termination;
 use crate::telemetry::metrics::InFlight;
@@ -28,6 +30,10 @@ pub struct Ctx {
     pub wall: SystemTime,
     /// Counted until dropped.
     pub in_flight: Option<InFlight>,
+    /// How long the client says it waits.
+    pub patience: Option<Patience>,
+    /// What it is told at the end of its time, if its fetch is to go on after that.
+    pub last_word: Option<LastWord>,
     /// Its route, once one matched.
     pub route: Option<Arc<Route>>,
     /// Who asks, and as what.
@@ -117,6 +123,8 @@ impl Ctx {
             started: clock::now(),
             wall: clock::wall(),
             in_flight: None,
+            patience: None,
+            last_word: None,
             route: None,
             client: Client::default(),
             reveal: false,

@@ -11,8 +11,10 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::deadlines::Patience;
 use super::resume::Resume;
 use crate::cache::validate::Mismatch;
+use crate::clock;
 use crate::snapshot::Route;
 use crate::tail::race::{Hedge, NoHedge};
 use crate::units::Tick;
@@ -39,6 +41,12 @@ pub struct Exchange {
     pub waiters: Option<Arc<AtomicU32>>,
     /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
     pub started: Tick,
+    /// How long the client says it waits.
+    pub patience: Option<Patience>,
+    /// Whether the answer may be stored, and so is for more than this client.
+    pub for_all: bool,
+    /// When the plan was made.
+    pub made: Tick,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
@@ -60,6 +68,9 @@ impl Exchange {
             has_fallback: false,
             waiters: None,
             started,
+            patience: None,
+            for_all: false,
+            made: clock::now(),
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
@@ -89,6 +100,11 @@ impl Exchange {
     /// How many requests wait for the answer, this one among them.
     pub fn waiting(&self) -> u32 {
         1 + self.waiters.as_ref().map_or(0, |waiters| waiters.load(Ordering::Relaxed))
+    }
+
+    /// The client waits only so long; the answer may be stored, or is `for_all` for other reasons.
+    pub(super) fn hurried(self, patience: Option<Patience>, for_all: bool) -> Exchange {
+        Exchange { patience, for_all, ..self }
     }
 
     /// The request's body has grown too large: the session gives up.

@@ -28,17 +28,19 @@ const OVERRIDES: [&str; 5] =
 const OTHER_FORWARDED: [&str; 5] =
     ["x-forwarded-port", "x-forwarded-scheme", "x-forwarded-server", "x-forwarded-prefix", "x-real-ip"];
 /// What else a name with underscores may be taken for.
-const LOOKALIKES: [&str; 10] = [
+const LOOKALIKES: [&str; 12] = [
     "authorization",
     "connection",
     "content-length",
     "content-type",
     "forwarded",
+    "grpc-timeout",
     "proxy-authorization",
     "transfer-encoding",
     "x-device-class",
     "x-real-ip",
     "x-request-id",
+    "x-request-timeout-ms",
 ];
 /// Longer identities are replaced by our own.
 const MAX_REQUEST_ID: usize = 128;
@@ -246,7 +248,14 @@ mod tests {
     #[test]
     fn a_name_that_a_backend_would_take_for_ours_is_removed() {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for name in ["X_Forwarded_For", "X-Forwarded_Proto", "Content_Length", "X_Request_Id", "api_key"] {
+        for name in [
+            "X_Forwarded_For",
+            "X-Forwarded_Proto",
+            "Content_Length",
+            "X_Request_Id",
+            "X-Request_Timeout_Ms",
+            "api_key",
+        ] {
             request.append_header(name, "1").unwrap();
         }
         forget_lookalikes(&mut request);

@@ -14,6 +14,7 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::Peer;
 
+use super::deadlines::Told;
 use crate::clock;
 use crate::config::UpstreamTimeouts;
 use crate::tail::deadline::Deadline;
@@ -41,6 +42,8 @@ pub(super) struct Wire {
     pub deadline: Deadline,
     /// Whether a connection that was kept and turned out closed may be replaced, as the request may be repeated.
     pub idempotent: bool,
+    /// What backends are told of that time.
+    pub told: Told,
     /// The pool's clocks.
     pub timeouts: UpstreamTimeouts,
 }
@@ -70,7 +73,10 @@ impl Wire {
             Err(_) => return Err(Failure::Deadline),
         };
         http.set_write_timeout(Some(self.timeouts.write));
-        http.write_request_header(Box::new(request.clone())).await.map_err(|_| Failure::WriteFailed)?;
+        let mut head = Box::new(request.clone());
+        let left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
+        self.told.write(left, &mut head).map_err(|_| Failure::WriteFailed)?;
+        http.write_request_header(head).await.map_err(|_| Failure::WriteFailed)?;
         Ok((http, reused))
     }
 

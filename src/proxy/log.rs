@@ -10,11 +10,17 @@ use super::notes;
 use super::request::{Refusal, body_too_large};
 use crate::clock;
 use crate::edge::Edge;
+use crate::last_word::LastWord;
 use crate::telemetry::{CacheResult, Method, Record, Termination};
 use crate::upstream::Failure;
 
 /// The answer to a fault; `None` when nobody is left to read one. Notes the cause.
 pub(super) fn fault(e: &Error, session: &Session, ctx: &mut Ctx) -> Option<Refusal> {
+    if ctx.last_word.as_ref().is_some_and(|word| word.said().is_some()) {
+        // The client has its answer, and the connection looked as if it had left.
+        ctx.end(Termination::Deadline);
+        return None;
+    }
     match e.esource() {
         ErrorSource::Downstream => client_fault(e, ctx),
         ErrorSource::Upstream => Some(upstream_fault(upstream_failure(e, ctx), session, ctx)),
@@ -109,12 +115,18 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         }
     }
     let reason = ctx.ended.unwrap_or(Termination::Done);
-    let status = session.response_written().map_or(0, |r| r.status.as_u16());
+    let last_word = ctx.last_word.as_ref().and_then(LastWord::said);
+    let status = match last_word {
+        Some(_) => Failure::Deadline.status(),
+        None => session.response_written().map_or(0, |r| r.status.as_u16()),
+    };
     let cache = match &ctx.route {
-        Some(_) if ctx.answered => CacheResult::of(notes::outcome(session, ctx, status).word().as_str()),
+        Some(_) if ctx.answered && last_word.is_none() => {
+            CacheResult::of(notes::outcome(session, ctx, status).word().as_str())
+        }
         _ => CacheResult::None,
     };
-    let duration = clock::now().since(ctx.started);
+    let duration = last_word.map_or_else(clock::now, |said| said.at).since(ctx.started);
     let method = &session.req_header().method;
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(method), status, cache, duration);
@@ -124,7 +136,7 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         method: &request.method,
         uri: &request.uri,
         protocol: version(request.version),
-        bytes: session.body_bytes_sent() as u64,
+        bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
     write(edge, ctx, &request, Line { reason, status, cache, duration });
 }

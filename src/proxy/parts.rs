@@ -20,6 +20,7 @@ use pingora::proxy::Session;
 
 use super::caching::{self, Shared};
 use super::ctx::Ctx;
+use super::deadlines::Patience;
 use super::flights::{Flight, Place};
 use super::{forward, invalidating, respond, uses};
 use crate::cache::content_range::{self, Extent, Span, content_range};
@@ -128,7 +129,8 @@ pub(super) async fn answer(shared: &Shared, session: &mut Session, ctx: &mut Ctx
             }
             Place::Other(ahead) => {
                 part.waited = true;
-                ahead.wait(route.config.cache.collapse_wait.min(route.config.timeout / 2)).await;
+                let wait = route.config.cache.collapse_wait.min(route.config.timeout / 2);
+                ahead.wait(Patience::clamp(ctx.patience, wait, clock::now())).await;
             }
         }
     }

@@ -12,7 +12,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::ctx::{Client, Ctx};
-use super::identity;
+use super::{deadlines, identity};
 use crate::cache::{self, device};
 use crate::config;
 use crate::telemetry::Termination;
@@ -67,6 +67,7 @@ pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> R
         From::Client(_) if !ctx.client.trusted => identity::forget_told(request),
         From::Client(_) => {}
     }
+    ctx.patience = deadlines::take(request, ctx.started);
     ctx.request_id = Some(identity::request_id(&request.headers));
     ctx.reveal = may_be_told(request, &ctx.client, &ctx.snapshot.config().cache.reveal);
     let (host, port) = host(request)?;

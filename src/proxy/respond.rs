@@ -13,7 +13,9 @@ use super::ctx::Ctx;
 use super::identity::X_REQUEST_ID;
 use super::request::Refusal;
 use super::{invalidating, notes, purging};
+use crate::clock;
 use crate::edge::ORIGINAL_DATE;
+use crate::upstream::Failure;
 
 // As text: pingora sends a field in the spelling it was given.
 const CACHE_STATUS: &str = "Cache-Status";
@@ -46,6 +48,23 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }
     Ok(())
+}
+
+/// The answer, head and body, to a client whose time is over, for the connection to say.
+pub(super) fn last_word(session: &Session, ctx: &Ctx) -> (String, &'static str) {
+    const SENTENCE: &str = "The backend did not answer in time.\n";
+    let name = &ctx.snapshot.config().cache.name;
+    let date = httpdate::fmt_http_date(clock::wall());
+    let body = if session.req_header().method == http::Method::HEAD { "" } else { SENTENCE };
+    let id = ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 504 Gateway Timeout\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\n{PROXY_STATUS}: {name}; error={}\r\n{X_REQUEST_ID}: {id}\r\nDate: {date}\r\n\
+         Connection: close\r\n\r\n",
+        SENTENCE.len(),
+        Failure::Deadline.proxy_error(),
+    );
+    (head, body)
 }
 
 /// Sends an answer of our own.

@@ -13,6 +13,7 @@ use pingora::proxy::subrequest;
 
 use super::caching::{self, Shared};
 use super::ctx::{Ctx, Refreshed};
+use super::deadlines::Patience;
 use super::flights::Place;
 use crate::cache::lookup;
 use crate::cache::reuse::{self, Reuse};
@@ -53,7 +54,8 @@ pub(super) async fn refresh(shared: &Shared, session: &Session, ctx: &mut Ctx) {
             ahead
         }
     };
-    ahead.wait(patience).await;
+    // Not longer than the client waits for anything.
+    ahead.wait(Patience::clamp(ctx.patience, patience, clock::now())).await;
     ctx.cache.refreshed = Some(match look(shared, session, ctx, &route, &primary) {
         Copy::Fresh => Refreshed::InTime,
         Copy::Usable => Refreshed::TooLate,

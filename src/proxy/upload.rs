@@ -10,6 +10,7 @@ use pingora::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
 
 use super::attempts::Attempts;
+use super::deadlines;
 use super::exchange::Exchange;
 use super::leg::Leg;
 use crate::upstream::Failure;
@@ -111,6 +112,7 @@ impl Upload {
             tokio::select! {
                 biased;
                 () = exchange.body_refused() => return Err(Failure::BodyRefused),
+                () = deadlines::passes(&exchange) => return Err(Failure::Deadline),
                 chunk = self.rx.recv() => {
                     self.write(chunk, leg).await;
                     if self.is_done() {

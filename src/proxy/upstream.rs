@@ -15,8 +15,8 @@ use super::caching::{self, Shared};
 use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
-use super::identity;
 use super::resume::{self, Resume};
+use super::{deadlines, identity, reported};
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -109,6 +109,7 @@ pub(super) fn prepare(
         let has_fallback = caching::has_fallback(session, ctx);
         let key = session.cache.maybe_cache_key().filter(|_| session.cache.is_cache_lock_writer());
         let waiters = key.and_then(|key| shared.lock.of(key));
+        let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
@@ -116,9 +117,12 @@ pub(super) fn prepare(
                 .resuming(resume)
                 .hedging(copying, has_fallback)
                 .awaited_by(waiters)
+                .hurried(patience, for_all)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
-        request.extensions_mut().insert(ExchangeRef(exchange.clone()));
+        let exchange = exchange.clone();
+        deadlines::leave_last_word(session, ctx, &exchange);
+        request.extensions_mut().insert(ExchangeRef(exchange));
     }
     Ok(())
 }
@@ -202,6 +206,13 @@ pub(super) fn strip_nominated(request: &mut RequestHeader) {
 
 /// The response before the cache: what belongs to the backend's connection goes, and a 304 is kept for the merge.
 pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
+    let pool = ctx.route.as_ref().map(|route| &route.pool);
+    if let (Some(pool), Some(attempt)) = (pool, &ctx.upgraded) {
+        reported::hear(pool, attempt.backend(), &response.headers);
+    }
+    if let Some(pool) = pool {
+        reported::strip(pool, response);
+    }
     if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
         return;
     }

@@ -216,6 +216,8 @@ definitions! {
         "Attempts a backend is working on now";
     BACKEND_EWMA: "hedgerow_backend_ewma_seconds" Gauge Some(Unit::Seconds), &[POOL, BACKEND],
         "Peak EWMA of a backend's time to first byte, as the balancer sees it";
+    BACKEND_REPORTED_LOAD: "hedgerow_backend_reported_load" Gauge None, &[POOL, BACKEND],
+        "How loaded a backend says it is: 0 is idle, 1 fully used";
     BACKEND_LATENCY: "hedgerow_backend_latency_seconds" Gauge Some(Unit::Seconds), &[POOL, BACKEND, words("quantile", QUANTILES)],
         "Quantiles of a backend's time to first byte over the sliding window";
     BACKEND_WINDOW: "hedgerow_backend_window_attempts" Gauge None, &[POOL, BACKEND],

@@ -42,6 +42,8 @@ pub struct BackendSample {
     pub in_flight: u64,
     /// Peak EWMA of the time to first byte; `None` before the first sample.
     pub ewma: Option<Duration>,
+    /// What it says of its load, if it says so: 0 is idle, 1 fully used.
+    pub reported_load: Option<f64>,
     /// Quantiles of the sliding window.
     pub latencies: Latencies,
 }
@@ -180,6 +182,10 @@ impl Page {
         page.family(&names::BACKEND_EWMA, |family| {
             let known = backends.iter().filter_map(|b| Some((b, b.ewma?)));
             known.into_iter().try_for_each(|(b, ewma)| family.gauge([&b.pool, &b.backend], ewma.as_secs_f64()))
+        })?;
+        page.family(&names::BACKEND_REPORTED_LOAD, |family| {
+            let said = backends.iter().filter_map(|b| Some((b, b.reported_load?)));
+            said.into_iter().try_for_each(|(b, load)| family.gauge([&b.pool, &b.backend], load))
         })?;
         page.family(&names::BACKEND_LATENCY, |family| {
             for b in backends.iter().filter(|b| b.latencies.count > 0) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::balance::load::LastLoad;
 use crate::tail::health::{self, Health, MayEject, State, Transition};
 use crate::tail::probation::{self, Room};
 use crate::tail::signals::Signals;
@@ -22,6 +23,7 @@ pub struct Backend {
     /// When it joined the pool; slow start counts from here or from its last recovery.
     joined: Tick,
     signals: Signals,
+    load: LastLoad,
     health: Mutex<Health>,
 }
 
@@ -51,6 +53,7 @@ impl Backend {
             counters,
             joined: now,
             signals: Signals::default(),
+            load: LastLoad::default(),
             health: Mutex::new(Health::new(ejection, probation)),
         }
     }
@@ -78,6 +81,11 @@ impl Backend {
     /// What its attempts tell.
     pub fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    /// What it says of its own load.
+    pub fn load(&self) -> &LastLoad {
+        &self.load
     }
 
     /// Whether it may be used.
@@ -140,6 +148,7 @@ impl Backend {
         if let State::Ejected(reason) = t.to {
             // What it answered before says nothing about how it will come back: it starts as a newcomer.
             self.signals.ewma.reset();
+            self.load.reset();
             self.counters.ejected(reason.as_str());
             log::warn!("backend {} is ejected: {}", self.name, t.reason.as_str());
         } else if t.to == State::Probation {

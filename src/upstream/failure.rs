@@ -27,7 +27,7 @@ pub enum Failure {
     FirstByteTimeout,
     /// The response stopped for longer than `between_bytes`.
     BetweenBytesTimeout,
-    /// The route's `timeout` ran out before a response's head.
+    /// The route's `timeout`, or the time that the client gave, ran out before a response's head.
     Deadline,
     /// The exchange took longer than `total`.
     TotalTimeout,

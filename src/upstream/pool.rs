@@ -21,6 +21,7 @@ use super::peer::Template;
 use super::resolve::{self, Resolver};
 use crate::balance::exclude::Exclude;
 use crate::balance::least_loaded::{self, Candidate};
+use crate::balance::load::{self, Load};
 use crate::balance::slow_start;
 use crate::clock;
 use crate::config;
@@ -261,6 +262,7 @@ impl Pool {
         }
         let (mut out, mut doubtful) = (Exclude::none(), Exclude::none());
         let mut candidates = Vec::with_capacity(members.len());
+        let usual_load = load::median(members.iter().filter_map(|member| self.reported_load(member, now)));
         for (i, member) in members.iter().enumerate() {
             let Standing { state, since, ramp } = member.backend.standing(now);
             if matches!(state, State::Ejected(_)) || tried.iter().any(|t| Arc::ptr_eq(&t.backend, &member.backend)) {
@@ -272,11 +274,12 @@ impl Pool {
             }
             let signals = member.backend.signals();
             let warm = slow_start::factor(Some(since), self.config.slow_start, now);
+            let free = load::share(self.reported_load(member, now).or(usual_load));
             candidates.push(Candidate {
                 in_flight: signals.in_flight.count(),
                 cost: signals.ewma.cost(now),
                 oldest: signals.in_flight.oldest(now),
-                weight: f64::from(member.weight.get()) * warm * ramp,
+                weight: f64::from(member.weight.get()) * warm * ramp * free,
             });
         }
         let mut chosen = least_loaded::pick(&candidates, &doubtful, now, rng);
@@ -286,6 +289,11 @@ impl Pool {
         }
         let chosen = chosen.map_err(|_| Failure::NoBackend)?;
         members.get(chosen).cloned().ok_or(Failure::NoBackend)
+    }
+
+    /// What a member says of its load, where the pool heeds that and it was said lately.
+    pub fn reported_load(&self, member: &Member, now: Tick) -> Option<Load> {
+        member.backend.load().at(now).filter(|_| self.config.reported_load)
     }
 
     /// The 99th percentile of the best member's answers. Answers alone: an average that penalties enter would feed on
