@@ -36,6 +36,10 @@ fn fails_fast() -> Script {
     Box::new(|_, _| Answer::Fails(ms(1)))
 }
 
+fn errors_fast() -> Script {
+    Box::new(|_, _| Answer::Errors(ms(1)))
+}
+
 fn stalls_at_times() -> Script {
     Box::new(|_, rng| Answer::After(if rng.f64() < 0.02 { secs(1) } else { lognormal(ms(10), rng) }))
 }
@@ -161,11 +165,11 @@ fn in_a_pool_of_twenty_the_two_slow_ones_are_found() {
 }
 
 #[test]
-fn a_backend_that_fails_is_ejected_and_where_all_fail_none_is() {
+fn a_backend_of_errors_is_ejected_and_where_all_are_none_is() {
     let mut load = Load::per_second(200.0);
     load.ejection.consecutive = 5;
     let run = |failing: usize| {
-        let script = |index| (if index < failing { fails_fast() } else { steady(10) }, 1.0);
+        let script = |index| (if index < failing { errors_fast() } else { steady(10) }, 1.0);
         let mut pool = Pool::new(
             Load { ejection: load.ejection.clone(), ..Load::per_second(200.0) },
             1,

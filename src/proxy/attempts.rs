@@ -82,7 +82,7 @@ impl Attempts {
                     self.exchange.route.hedging.served.record(clock::now().since(begun));
                     return Ok(leg);
                 }
-                Err(Lost { attempt, failure }) => self.after_failure(attempt, failure, Wait::FirstAtOnce).await?,
+                Err(lost) => self.after_failure(lost.attempt, lost.failure, Wait::FirstAtOnce).await?,
             }
         }
     }
@@ -238,7 +238,8 @@ impl Attempts {
                     tokio::spawn(async move { leg.drain(&connector).await });
                     leg = better;
                 }
-                Err(Lost { attempt, failure }) => {
+                Err(lost) => {
+                    let Lost { attempt, failure } = *lost;
                     if let Some(mut attempt) = attempt {
                         self.fail(&mut attempt, failure);
                     }

@@ -9,7 +9,7 @@ use pingora::protocols::http::client::HttpSession;
 
 use super::attempts::{Attempts, Judged};
 use super::exchange::Exchange;
-use super::leg::{Leg, Run};
+use super::leg::{Headed, Leg, Run};
 use crate::clock;
 use crate::tail::race::{self, Action, Event, NoHedge, Race};
 use crate::tail::signals::Kind;
@@ -56,15 +56,16 @@ struct Terms {
 
 /// What a race waited for.
 enum Next {
-    Head(race::Leg, Result<HttpSession<()>, Failure>),
+    Head(race::Leg, Headed),
     Late,
 }
 
 /// Sends the request, and its copy if it is late; returns the answer to be used.
-pub(super) async fn race(attempts: &mut Attempts, request: &RequestHeader) -> Result<Leg, Lost> {
+pub(super) async fn race(attempts: &mut Attempts, request: &RequestHeader) -> Result<Leg, Box<Lost>> {
     let begun = clock::now();
     let exchange = attempts.exchange().clone();
-    let (member, attempt) = attempts.begin(Kind::Primary, begun).map_err(|failure| Lost { attempt: None, failure })?;
+    let (member, attempt) =
+        attempts.begin(Kind::Primary, begun).map_err(|failure| Box::new(Lost { attempt: None, failure }))?;
     let primary = attempts.wire().run(member, attempt, attempts.numbered(request, Kind::Primary));
     let mut running = Running {
         race: Race::new(exchange.has_fallback),
@@ -94,7 +95,7 @@ fn terms(exchange: &Exchange, begun: Tick) -> Option<Terms> {
 }
 
 impl Running {
-    async fn run(&mut self, attempts: &mut Attempts, request: &RequestHeader) -> Result<Leg, Lost> {
+    async fn run(&mut self, attempts: &mut Attempts, request: &RequestHeader) -> Result<Leg, Box<Lost>> {
         loop {
             match self.next().await {
                 Next::Late => self.late(attempts, request),
@@ -164,10 +165,10 @@ impl Running {
         &mut self,
         attempts: &mut Attempts,
         which: race::Leg,
-        http: HttpSession<()>,
-    ) -> Result<Option<Leg>, Lost> {
+        http: Box<HttpSession<()>>,
+    ) -> Result<Option<Leg>, Box<Lost>> {
         let Some(run) = self.take(which) else { return Ok(None) };
-        let mut leg = Leg { member: run.member, http, attempt: run.attempt };
+        let mut leg = Leg { member: run.member, http: *http, attempt: run.attempt };
         match attempts.judge(&mut leg) {
             Ok(Judged::Interim) if self.copy.is_none() && which == race::Leg::Primary => {
                 // The client begins to read this backend's answer.
@@ -195,7 +196,12 @@ impl Running {
     }
 
     /// A leg ended without a head.
-    fn failed(&mut self, attempts: &mut Attempts, which: race::Leg, failure: Failure) -> Result<Option<Leg>, Lost> {
+    fn failed(
+        &mut self,
+        attempts: &mut Attempts,
+        which: race::Leg,
+        failure: Failure,
+    ) -> Result<Option<Leg>, Box<Lost>> {
         let Some(run) = self.take(which) else { return Ok(None) };
         self.lost(attempts, which, run.attempt, failure)
     }
@@ -206,9 +212,9 @@ impl Running {
         which: race::Leg,
         mut attempt: Attempt,
         failure: Failure,
-    ) -> Result<Option<Leg>, Lost> {
+    ) -> Result<Option<Leg>, Box<Lost>> {
         match self.race.on(Event::Failed(which)) {
-            Action::Lose(_) => Err(Lost { attempt: Some(attempt), failure }),
+            Action::Lose(_) => Err(Box::new(Lost { attempt: Some(attempt), failure })),
             action => {
                 attempts.fail(&mut attempt, failure);
                 Ok(self.settle(action, None))
@@ -269,7 +275,7 @@ fn copy(attempts: &mut Attempts, request: &RequestHeader, terms: Terms, now: Tic
     Ok(attempts.wire().run(member, attempt, attempts.numbered(request, Kind::Copy)))
 }
 
-async fn head(run: &mut Option<Run>) -> Result<HttpSession<()>, Failure> {
+async fn head(run: &mut Option<Run>) -> Headed {
     match run {
         Some(run) => run.head().await,
         None => std::future::pending().await,

@@ -48,13 +48,16 @@ pub(super) struct Wire {
     pub timeouts: UpstreamTimeouts,
 }
 
+/// A connection on which a head has come; in a box, as it is large and passed on a few times.
+pub(super) type Headed = Result<Box<HttpSession<()>>, Failure>;
+
 /// An attempt under way, up to the next head.
 pub(super) struct Run {
     /// Whom it asks.
     pub member: Arc<Member>,
     /// In flight until dropped.
     pub attempt: Attempt,
-    going: Pin<Box<dyn Future<Output = Result<HttpSession<()>, Failure>> + Send>>,
+    going: Pin<Box<dyn Future<Output = Headed> + Send>>,
     /// Whether the connection carries other requests too, so that giving this one up does not close it.
     multiplexed: Arc<AtomicBool>,
 }
@@ -110,10 +113,10 @@ impl Wire {
             match wire.read_head(&mut http).await {
                 // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
                 Err(Failure::ClosedEarly) if reused && wire.idempotent => {}
-                read => return read.map(|()| http),
+                read => return read.map(|()| Box::new(http)),
             }
             let (mut http, _) = wire.open(&asked, &request).await?;
-            wire.read_head(&mut http).await.map(|()| http)
+            wire.read_head(&mut http).await.map(|()| Box::new(http))
         });
         Run { member, attempt, going, multiplexed }
     }
@@ -122,14 +125,14 @@ impl Wire {
     pub(super) fn go_on(&self, leg: Leg) -> Run {
         let (wire, mut http) = (self.clone(), leg.http);
         let multiplexed = Arc::new(AtomicBool::new(matches!(http, HttpSession::H2(_))));
-        let going = Box::pin(async move { wire.read_head(&mut http).await.map(|()| http) });
+        let going = Box::pin(async move { wire.read_head(&mut http).await.map(|()| Box::new(http)) });
         Run { member: leg.member, attempt: leg.attempt, going, multiplexed }
     }
 }
 
 impl Run {
     /// Waits for the next head.
-    pub(super) async fn head(&mut self) -> Result<HttpSession<()>, Failure> {
+    pub(super) async fn head(&mut self) -> Headed {
         (&mut self.going).await
     }
 
@@ -148,7 +151,7 @@ impl Run {
             return;
         }
         self.attempt.answered(status, clock::now());
-        let leg = Leg { member: self.member, http, attempt: self.attempt };
+        let leg = Leg { member: self.member, http: *http, attempt: self.attempt };
         if let Some(left) = end.left(clock::now()) {
             // What does not end in time is closed, as it is dropped.
             let _ended = tokio::time::timeout(left, leg.drain(connector)).await;

@@ -75,7 +75,7 @@ impl Attempt {
         let Some(trial) = &mut self.trial else { return now.since(self.started) };
         let (took, late) = self.backend.signals().answered(trial, &learning, error, now);
         if error {
-            self.pool.fault(&self.backend, now);
+            self.pool.errored(&self.backend, now);
         } else {
             self.backend.succeeded(now);
         }
@@ -89,7 +89,7 @@ impl Attempt {
         if let Some(trial) = &mut self.trial {
             self.backend.signals().failed(trial, self.pool.usual(), now);
         }
-        self.pool.fault(&self.backend, now);
+        self.pool.failed(&self.backend, now);
     }
 }
 

@@ -231,8 +231,18 @@ impl Pool {
         backend.timed(late, exceedance::mean(shares.into_iter()), room, now);
     }
 
-    /// Takes it that `backend` failed, or answered that it cannot.
-    pub(super) fn fault(&self, backend: &Backend, now: Tick) {
+    /// Takes it that `backend` gave no answer.
+    pub(super) fn failed(&self, backend: &Backend, now: Tick) {
+        let members = self.members.load();
+        let others = members
+            .iter()
+            .filter(|m| m.backend.address() != backend.address() && !matches!(m.backend.state(now), State::Ejected(_)));
+        backend.failed(MayEject::others(others.count(), 0.0), now);
+    }
+
+    /// Takes it that `backend` answered that it cannot. That may be about the request: it counts only if its peers do
+    /// better.
+    pub(super) fn errored(&self, backend: &Backend, now: Tick) {
         let members = self.members.load();
         let others = members
             .iter()

@@ -504,7 +504,7 @@ impl Pool {
         signals.end(trial, &learning, now);
         self.copies -= u32::from(kind == Kind::Copy);
         if error {
-            self.ill(index);
+            self.ill(index, true);
         } else {
             self.backends[index].health.on_success(now);
             self.judge(index, late);
@@ -523,7 +523,7 @@ impl Pool {
         let signals = &self.backends[index].signals;
         signals.failed(&mut trial, usual, now);
         signals.end(trial, &[], now);
-        self.ill(index);
+        self.ill(index, false);
         self.release_hung(id);
         if let Some(request) = request {
             self.happened(request, Happened::Failed(leg), index);
@@ -531,11 +531,12 @@ impl Pool {
     }
 
     /// An error or a failure of a backend.
-    fn ill(&mut self, index: usize) {
+    fn ill(&mut self, index: usize, answered: bool) {
         let now = self.now;
         let usual = self.usual();
         let others = self.backends.iter().enumerate().filter(|&(other, b)| other != index && !b.is_ejected(now));
         let failing = exceedance::mean(others.clone().map(|(_, b)| b.signals.failing.share()));
+        let failing = if answered { failing } else { 0.0 };
         let may = MayEject::others(others.count(), failing);
         let backend = &mut self.backends[index];
         if may != MayEject::PeersFail {
