@@ -198,21 +198,83 @@ fn fields_that_clients_need_are_no_tags() {
 #[test]
 fn keys_of_the_contract_without_effect_are_checked_and_told() {
     let text = with(
-        "[pool.tail]\nhedge = { quantile = 0.99, budget = \"5%\", min_delay = \"2ms\", max_delay = \"1s\" }\n\
-         limit = \"adaptive\"\n[[route]]\npriority = \"critical\"\npriority_header = \"X-Priority\"\n\
-         [route.cache]\nstale = { if_slow = \"p95\" }\n",
+        "[pool.tail]\nlimit = \"adaptive\"\n[[route]]\npriority = \"critical\"\npriority_header = \"X-Priority\"\n",
     );
     assert_eq!(
         report(&text),
-        "edge.toml:5:1: warning: pool.tail.hedge: accepted, but this version does not act on it\n\
-         edge.toml:6:9: warning: pool.tail.limit: accepted, but this version does not act on it\n\
-         edge.toml:8:12: warning: route.priority: accepted, but this version does not act on it\n\
-         edge.toml:9:19: warning: route.priority_header: accepted, but this version does not act on it\n\
-         edge.toml:11:21: warning: route.cache.stale.if_slow: accepted, but this version does not act on it\n"
+        "edge.toml:5:9: warning: pool.tail.limit: accepted, but this version does not act on it\n\
+         edge.toml:7:12: warning: route.priority: accepted, but this version does not act on it\n\
+         edge.toml:8:19: warning: route.priority_header: accepted, but this version does not act on it\n"
     );
     assert!(config::parse_str("edge.toml", &text).is_ok());
-    let bad = text.replace("adaptive", "tight").replace("p95", "p101").replace("\"X-Priority\"", "\"X Y\"");
-    assert_eq!(config::parse_str("edge.toml", &bad).unwrap_err().len(), 5 + 3);
+    let bad = text.replace("adaptive", "tight").replace("critical", "vital").replace("\"X-Priority\"", "\"X Y\"");
+    assert_eq!(config::parse_str("edge.toml", &bad).unwrap_err().len(), 3 + 3);
+}
+
+#[test]
+fn hedging_that_cannot_happen_is_doubtful_where_it_is_written() {
+    let pool = |backends: &str, tail: &str| {
+        report(&format!("[[pool]]\nname = \"web\"\nbackends = [{backends}]\n[pool.tail]\n{tail}\n"))
+    };
+    let (one, two, name) = ("\"10.0.0.1:80\"", "\"10.0.0.1:80\", \"10.0.0.2:80\"", "\"app.internal:80\"");
+    let alone = "edge.toml:5:1: warning: pool.tail.hedge: has no effect, since a copy goes to another backend and the \
+                 pool has one\n";
+    let dear = "edge.toml:5:20: warning: pool.tail.hedge.budget: is more than `retry.budget`, which hedges are paid \
+                from as well\n";
+    for (backends, tail, said) in [
+        (one, "hedge = { quantile = 0.99 }", alone),
+        (one, "hedge = {}", alone),
+        (one, "", ""),
+        (one, "hedge = \"off\"", ""),
+        (one, "hedge = { budget = \"0%\" }", ""),
+        (name, "hedge = { quantile = 0.99 }", ""),
+        (two, "hedge = { quantile = 0.99 }", ""),
+        (two, "hedge = { budget = \"30%\" }", dear),
+        (two, "hedge = { budget = \"30%\" }\nretry = { budget = \"30%\" }", ""),
+        (two, "retry = { budget = \"1%\" }", ""),
+    ] {
+        assert_eq!(pool(backends, tail), said, "{backends} {tail}");
+    }
+}
+
+#[test]
+fn the_bounds_of_the_tail_are_kept() {
+    let pool = "[[pool]]\nname = \"web\"\nbackends = [\"h:1\", \"h:2\"]\n";
+    for (key, fits, exceeds) in [
+        ("hedge.budget", ["\"0%\"", "\"20%\""], ["\"50.1%\"", "5"]),
+        ("hedge.burst", ["\"0%\"", "0.5"], ["\"51%\"", "\"a\""]),
+        ("hedge.held_out", ["\"0%\"", "\"50%\""], ["\"51%\"", "1"]),
+        ("hedge.in_flight", ["\"0%\"", "\"100%\""], ["1", "true"]),
+        ("hedge.quantile", ["0.9", "0.999"], ["0.89", "\"p95\""]),
+        ("hedge.min_delay", ["\"0s\"", "\"1m\""], ["2", "\"61s\""]),
+        ("hedge.max_delay", ["\"2ms\"", "\"1m\""], ["\"1ms\"", "\"0s\""]),
+        ("probation.late", ["\"20%\"", "\"95%\""], ["\"19%\"", "\"96%\""]),
+        ("probation.share", ["\"0%\"", "\"50%\""], ["\"51%\"", "1"]),
+        ("probation.probes", ["\"0%\"", "\"10%\""], ["\"11%\"", "0"]),
+        ("probation.ramp", ["\"0s\"", "\"1h\""], ["\"61m\"", "3"]),
+        ("probation.max_time", ["\"0s\"", "\"1h\""], ["\"61m\"", "60"]),
+        ("hedge", ["\"off\"", "{}"], ["\"on\"", "false"]),
+        ("probation", ["\"off\"", "{}"], ["\"on\"", "[]"]),
+    ] {
+        let said = |value: &str| report(&format!("{pool}tail.{key} = {value}\n"));
+        fits.iter().for_each(|value| assert_eq!(said(value), "", "{key} = {value}"));
+        for value in exceeds {
+            let said = said(value);
+            let is_told = said.contains(&format!("pool.tail.{key}: ")) && !said.contains("warning");
+            assert!(is_told && said.matches("edge.toml").count() == 1, "{key} = {value}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_slow_means_has_bounds() {
+    let said = |value: &str| report(&with(&format!("[[route]]\ncache.stale.if_slow = {value}\n")));
+    for value in ["\"p49.9\"", "\"p99.91\"", "\"95\"", "0.95", "\"0s\"", "\"61s\"", "\"p\"", "\"\"", "true"] {
+        assert!(said(value).contains("expected a quantile from \"p50\" to \"p99.9\" or a duration"), "{value}");
+    }
+    for value in ["\"p50\"", "\"p99.9\"", "\"1ms\"", "\"1m\""] {
+        assert_eq!(said(value), "", "{value}");
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use hedgerow::config::{self, Backend, Config, KEYS, LogFormat};
+use hedgerow::config::{self, Backend, Config, Hedge, IfSlow, KEYS, LogFormat};
 use hedgerow::routing::{HostPattern, PathPattern};
+use hedgerow::tail::hedging::Quantile;
 use hedgerow::units::Ratio;
 use serde_json::Value;
 
@@ -71,6 +72,8 @@ idle = "5s"
 [pool.tail]
 retry = { attempts = 1, budget = "12.5%", min_per_second = 0.5, backoff = "1ms", max_backoff = "9ms" }
 reported_load = false
+hedge = { quantile = 0.99, budget = "2.5%", min_delay = "5ms", max_delay = "2s", burst = "1.5%", held_out = "0.5%", in_flight = "20%" }
+probation = { late = "60%", share = "25%", probes = "2%", ramp = "4s", max_time = "2m" }
 [[route]]
 name = "shop"
 match = { host = "*.Shop.example", path = "/a/*/b" }
@@ -78,10 +81,12 @@ pool = "web"
 profile = "assets"
 timeout = "1s"
 max_body = "0B"
+hedge = "off"
+rescue = true
 [route.cache]
 enabled = false
 ttl = { default = "1s", 200 = "10m", 404 = "30s", 5xx = "2s" }
-stale = { while_revalidate = "3s", if_error = "4s", override_origin = true }
+stale = { while_revalidate = "3s", if_error = "4s", if_slow = "p99.9", override_origin = true }
 client_directives = "ignore"
 heuristic = { fraction = "20%", max = "2h" }
 vary = { accept_encoding = "normalise", accept_language = ["en-GB", "de"], max_variants = 5 }
@@ -100,6 +105,7 @@ device = [{ class = "tablet", user_agent = "*iPad*" }]
 match = { path = "/kept" }
 pool = "web"
 cache.key.query = { keep = ["page"] }
+cache.stale = { if_error = "1m", if_slow = "200ms" }
 [[route]]
 match = { path = "/plain" }
 pool = "web"
@@ -123,7 +129,7 @@ fn no_key_of_the_list_is_left_out_of_that_test() {
     let shown = config(FULL).to_json();
     for key in KEYS {
         // What is not shown: what has no effect, what another key says, and the two that profiles are resolved into.
-        let is_silent = ["pool.tail.hedge", "pool.tail.limit", "route.priority", "route.cache.stale.if_slow"];
+        let is_silent = ["pool.tail.limit", "route.priority"];
         if is_silent.iter().any(|silent| key.starts_with(silent)) || ["profile", "route.profile"].contains(key) {
             continue;
         }
@@ -189,10 +195,17 @@ fn a_route_without_a_name_is_named_after_its_match() {
 fn a_route_goes_before_its_profile_key_by_key_and_table_by_table() {
     let config = config(&format!(
         "{POOL}[profile.p]\ntimeout = \"1s\"\nmax_body = \"1MiB\"\n\
-         cache = {{ enabled = false, ttl = {{ default = \"1s\", 404 = \"2s\" }}, stale = {{ if_error = \"3s\" }} }}\n\
+         hedge = \"off\"\nrescue = true\n\
+         cache = {{ enabled = false, ttl = {{ default = \"1s\", 404 = \"2s\" }}, \
+         stale = {{ if_error = \"3s\", if_slow = \"p95\" }} }}\n\
+         [[route]]\nmatch.path = \"/own\"\nprofile = \"p\"\nhedge = \"on\"\nrescue = false\n\
+         cache.stale = {{ if_error = \"9s\" }}\n\
          [[route]]\nprofile = \"p\"\ntimeout = \"9s\"\ncache.ttl = {{ 200 = \"4s\" }}\n"
     ));
-    let route = &config.routes[0];
+    let (own, route) = (&config.routes[0], &config.routes[1]);
+    assert_eq!((route.hedge, route.rescue), (Hedge::Off, true));
+    assert_eq!((own.hedge, own.rescue), (Hedge::On, false));
+    assert_eq!((route.cache.if_slow, own.cache.if_slow), (Some(IfSlow::Quantile(0.95)), None));
     assert_eq!((route.timeout, route.max_body), (seconds(9), 1 << 20));
     assert!(!route.cache.enabled);
     let freshness = &route.cache.freshness;
@@ -216,6 +229,46 @@ fn off_switches_admin_and_access_log_off() {
     assert_eq!((config.server.admin, config.access_log.format), (None, None));
     let config = self::config(&format!("access_log = {{ format = \"json\", sample = \"1%\" }}\n{POOL}"));
     assert_eq!((config.access_log.format, config.access_log.sample), (Some(LogFormat::Json), Ratio::percent(1)));
+}
+
+#[test]
+fn hedging_and_probation_can_be_switched_off() {
+    let pool = config(&format!("{POOL}tail = {{ hedge = \"off\", probation = \"off\" }}")).pools[0].clone();
+    assert_eq!((pool.hedge.copies.budget, pool.probation.enabled), (Ratio::ZERO, false));
+    let default = config(POOL).pools[0].clone();
+    assert_eq!((default.hedge.copies.budget, default.probation.enabled), (Ratio::percent(5), true));
+    // Whatever its table says, a budget of nothing is the same.
+    let pool = config(&format!("{POOL}tail.hedge.budget = \"0%\"")).pools[0].clone();
+    assert_eq!(pool.hedge.copies.budget, Ratio::ZERO);
+}
+
+#[test]
+fn a_longer_shortest_delay_takes_the_longest_with_it() {
+    let two = "[[pool]]\nname = \"web\"\nbackends = [\"h:1\", \"h:2\"]\n";
+    let pool = config(&format!("{two}tail.hedge.min_delay = \"5s\"")).pools[0].clone();
+    assert_eq!((pool.hedge.min_delay, pool.hedge.max_delay), (seconds(5), seconds(5)));
+}
+
+#[test]
+fn a_quantile_of_hedging_is_auto_or_a_number() {
+    let two = "[[pool]]\nname = \"web\"\nbackends = [\"h:1\", \"h:2\"]\n";
+    let quantile = |written: &str| config(&format!("{two}tail.hedge.quantile = {written}")).pools[0].hedge.quantile;
+    assert_eq!(quantile("\"auto\""), Quantile::Auto);
+    assert_eq!(quantile("0.9"), Quantile::Fixed(0.9));
+    assert_eq!(quantile("0.999"), Quantile::Fixed(0.999));
+}
+
+#[test]
+fn slow_is_a_quantile_or_a_duration() {
+    let if_slow = |written: &str| {
+        config(&format!("{POOL}[[route]]\ncache.stale = {{ if_slow = \"{written}\" }}")).routes[0].cache.if_slow
+    };
+    assert_eq!(if_slow("p50"), Some(IfSlow::Quantile(0.5)));
+    assert_eq!(if_slow("p95"), Some(IfSlow::Quantile(0.95)));
+    assert_eq!(if_slow("p99.9"), Some(IfSlow::Quantile(0.999)));
+    assert_eq!(if_slow("1ms"), Some(IfSlow::After(Duration::from_millis(1))));
+    assert_eq!(if_slow("1m"), Some(IfSlow::After(seconds(60))));
+    assert_eq!(config(POOL).routes[0].cache.if_slow, None);
 }
 
 /// The contract, as the design has it.
@@ -257,15 +310,14 @@ vary  = { accept_encoding = "normalise", max_variants = 16 }
 fn the_contract_of_the_design_can_be_used() {
     let loaded = config::parse_str("t.toml", CONTRACT).unwrap();
     let keys: Vec<_> = loaded.warnings.iter().map(|p| p.key.as_str()).collect();
-    let reserved =
-        ["pool.tail.hedge", "pool.tail.limit", "route.priority", "route.priority_header", "route.cache.stale.if_slow"];
-    assert_eq!(keys, reserved);
+    assert_eq!(keys, ["pool.tail.limit", "route.priority", "route.priority_header"]);
     assert_eq!(loaded.config.routes[0].name, "shop.example/static/**");
 }
 
 #[test]
 fn what_is_shown_is_the_same_configuration_written_back() {
-    for text in [FULL, POOL, config::DEFAULT] {
+    let off = format!("{POOL}tail = {{ hedge = \"off\", probation = \"off\" }}");
+    for text in [FULL, POOL, config::DEFAULT, &off] {
         let config = config(text);
         let Value::Object(top) = config.to_json() else { panic!("not a table") };
         let text: String = top.iter().map(|(key, value)| format!("{key} = {}\n", toml(value))).collect();

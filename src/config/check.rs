@@ -141,8 +141,8 @@ fn resolve(gathered: &Gathered<'_>, top: &Spot<'_>) -> Vec<Arc<Route>> {
             pool: pool.unwrap_or_default().to_owned(),
             timeout: policy.timeout(),
             max_body: policy.max_body(),
-            hedge: super::Hedge::On,
-            rescue: false,
+            hedge: policy.hedge(),
+            rescue: policy.rescue(),
             cache: policy.into_cache(),
         }));
     }
@@ -163,8 +163,8 @@ fn implicit(pool: &str) -> Route {
         pool: pool.to_owned(),
         timeout: policy.timeout(),
         max_body: policy.max_body(),
-        hedge: super::Hedge::On,
-        rescue: false,
+        hedge: policy.hedge(),
+        rescue: policy.rescue(),
         cache: policy.into_cache(),
     }
 }

@@ -83,6 +83,8 @@ pub const RETRY_MIN_PER_SECOND: f64 = 3.0;
 pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// `route.max_body`
 pub const MAX_BODY: u64 = 100 << 20;
+/// `route.rescue`: it hides from the client that a backend stalled, and asks another one for what nobody planned.
+pub const RESCUE: bool = false;
 /// `route.cache.min_uses`: the first answer is stored.
 pub const MIN_USES: u8 = 1;
 /// `route.cache.collapse.wait`

@@ -18,6 +18,7 @@ mod load;
 mod output;
 mod policy;
 mod pool;
+mod pool_tail;
 mod purge;
 mod read;
 mod recover;

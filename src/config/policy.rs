@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{ClientDirectives, Purge, RouteCache, cache_key, defaults, purge, reserved};
+use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, defaults, purge, reserved, units};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
 
@@ -18,6 +18,8 @@ use crate::cache::storable::{Guard, SetCookie};
 pub(super) struct Policy {
     timeout: Option<Duration>,
     max_body: Option<u64>,
+    hedge: Option<Hedge>,
+    rescue: Option<bool>,
     enabled: Option<bool>,
     ttl: Option<cache::freshness::Ttl>,
     stale: Option<Stale>,
@@ -37,6 +39,7 @@ pub(super) struct Policy {
 struct Stale {
     while_revalidate: Duration,
     if_error: Duration,
+    if_slow: Option<IfSlow>,
     override_origin: bool,
 }
 
@@ -54,11 +57,15 @@ impl Policy {
     pub(super) fn read(section: &mut Section<'_>) -> Policy {
         let timeout = section.optional("timeout").and_then(|value| value.duration(TIMEOUT));
         let max_body = section.optional("max_body").and_then(|value| value.size(0..=1 << 50));
+        let hedge = section.optional("hedge").and_then(|value| value.word(&[("on", Hedge::On), ("off", Hedge::Off)]));
+        let rescue = section.optional("rescue").and_then(|value| value.boolean());
         reserved::route_priority(section);
         let mut cache = section.section("cache");
         let policy = Policy {
             timeout,
             max_body,
+            hedge,
+            rescue,
             enabled: cache.optional("enabled").and_then(|value| value.boolean()),
             ttl: present(cache.section("ttl"), ttl),
             stale: present(cache.section("stale"), stale),
@@ -91,6 +98,8 @@ impl Policy {
         Policy {
             timeout: self.timeout.or(base.timeout),
             max_body: self.max_body.or(base.max_body),
+            hedge: self.hedge.or(base.hedge),
+            rescue: self.rescue.or(base.rescue),
             enabled: self.enabled.or(base.enabled),
             ttl: self.ttl.or(base.ttl),
             stale: self.stale.or(base.stale),
@@ -115,6 +124,14 @@ impl Policy {
         self.max_body.unwrap_or(defaults::MAX_BODY)
     }
 
+    pub(super) fn hedge(&self) -> Hedge {
+        self.hedge.unwrap_or_default()
+    }
+
+    pub(super) fn rescue(&self) -> bool {
+        self.rescue.unwrap_or(defaults::RESCUE)
+    }
+
     /// What holds for the cache, defaults filled in.
     pub(super) fn into_cache(self) -> RouteCache {
         let stale = self.stale.unwrap_or_default();
@@ -132,7 +149,7 @@ impl Policy {
                 override_origin: stale.override_origin,
                 heuristic: self.heuristic,
             },
-            if_slow: None,
+            if_slow: stale.if_slow,
             key: self.key.unwrap_or_default(),
             vary: self.vary.unwrap_or_default(),
             collapse_wait: self.collapse_wait.unwrap_or(defaults::COLLAPSE_WAIT),
@@ -172,11 +189,28 @@ fn stale(mut section: Section<'_>) -> Stale {
     let stale = Stale {
         while_revalidate: section.duration("while_revalidate", Duration::ZERO..=MAX_AGE, Duration::ZERO),
         if_error: section.duration("if_error", Duration::ZERO..=MAX_AGE, Duration::ZERO),
+        if_slow: section.optional("if_slow").and_then(|value| if_slow(&value)),
         override_origin: section.boolean("override_origin", false),
     };
-    reserved::stale_if_slow(&mut section);
     section.finish();
     stale
+}
+
+/// Reads `"p95"` or `"200ms"`.
+fn if_slow(value: &Value<'_>) -> Option<IfSlow> {
+    let text = value.as_text().unwrap_or_default();
+    let quantile = units::quantile(text).filter(|quantile| (0.5..=0.999).contains(quantile)).map(IfSlow::Quantile);
+    let after = || {
+        let after = units::duration(text).ok();
+        after.filter(|after| (Duration::from_millis(1)..=Duration::from_secs(60)).contains(after)).map(IfSlow::After)
+    };
+    let found = quantile.or_else(after);
+    if found.is_none() {
+        value.expected(
+            "a quantile from \"p50\" to \"p99.9\" or a duration from 1ms to 1m, such as \"p95\" or \"200ms\"",
+        );
+    }
+    found
 }
 
 fn heuristic(mut section: Section<'_>) -> cache::freshness::Heuristic {

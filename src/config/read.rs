@@ -14,6 +14,7 @@ use super::error::{Report, Severity};
 use super::file::Source;
 use super::keys;
 use super::value::Value;
+use crate::units::Ratio;
 
 /// A place in a file, under the key that problems name.
 #[derive(Clone, Debug)]
@@ -135,6 +136,19 @@ impl<'a> Section<'a> {
         self.optional(name).and_then(Value::section).unwrap_or(absent)
     }
 
+    /// The table under a key that may also say `"off"`; `None` when it does.
+    pub(super) fn section_or_off(&mut self, name: &'static str) -> Option<Section<'a>> {
+        let absent = Section::absent(self.spot.below(name, self.spot.offset), &join(&self.schema, name));
+        match self.optional(name) {
+            Some(value) if value.as_text() == Some("off") => None,
+            Some(value) if !value.is_table() => {
+                value.expected("a table or \"off\"");
+                Some(absent)
+            }
+            value => Some(value.and_then(Value::section).unwrap_or(absent)),
+        }
+    }
+
     /// Whether the table is there at all.
     pub(super) fn is_present(&self) -> bool {
         self.table.is_some()
@@ -151,6 +165,10 @@ impl<'a> Section<'a> {
 
     pub(super) fn size(&mut self, name: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {
         self.optional(name).and_then(|value| value.size(range)).unwrap_or(default)
+    }
+
+    pub(super) fn ratio(&mut self, name: &'static str, range: RangeInclusive<Ratio>, default: Ratio) -> Ratio {
+        self.optional(name).and_then(|value| value.ratio_in(range)).unwrap_or(default)
     }
 
     pub(super) fn integer(&mut self, name: &'static str, range: RangeInclusive<u64>, default: u64) -> u64 {

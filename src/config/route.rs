@@ -112,7 +112,9 @@ pub(super) fn profiles<'a>(value: Value<'a>) -> Vec<(&'a str, Located<'a, Policy
         let mut section = value.with_schema("route").section()?;
         for key in ["name", "match", "pool", "profile"] {
             if let Some(value) = section.optional(key) {
-                value.spot.error("belongs to a route, expected only policy (timeout, max_body, cache) in a profile");
+                value.spot.error(
+                    "belongs to a route, expected only policy (timeout, max_body, hedge, rescue, cache) in a profile",
+                );
             }
         }
         let policy = Policy::read(&mut section);

@@ -10,14 +10,16 @@ use serde_json::{Map, Value, json};
 
 use super::backend::show_address;
 use super::purge::shown_field;
-use super::units::{show_duration, show_ratio, show_size};
+use super::units::{show_duration, show_quantile, show_ratio, show_size};
 use super::{
-    Admission, Cache, ClientDirectives, Config, HealthCheck, LogFormat, LogOutput, Pool, Purge, Route, RouteCache,
-    Server, Tls,
+    Admission, Cache, ClientDirectives, Config, HealthCheck, Hedge, IfSlow, LogFormat, LogOutput, Pool, Purge, Retry,
+    Route, RouteCache, Server, Tls,
 };
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
 use crate::cache::{device, key, query};
+use crate::tail::hedging::{self, Quantile};
+use crate::tail::probation;
 
 impl Config {
     /// The effective configuration. In the place of a secret stands where it comes from.
@@ -98,7 +100,7 @@ fn server(server: &Server) -> Value {
 }
 
 fn pool(pool: &Pool) -> Value {
-    let (timeouts, retry) = (&pool.timeouts, &pool.retry);
+    let timeouts = &pool.timeouts;
     let backend = |b: &super::Backend| json!({ "address": show_address(&b.host, b.port), "weight": b.weight.get() });
     let mut shown = json!({
         "name": pool.name,
@@ -119,13 +121,12 @@ fn pool(pool: &Pool) -> Value {
             "total": time(timeouts.total),
             "idle": time(timeouts.idle),
         },
-        "tail": { "retry": {
-            "attempts": retry.attempts,
-            "budget": show_ratio(retry.budget.ratio),
-            "min_per_second": retry.budget.min_per_second,
-            "backoff": time(retry.backoff.base),
-            "max_backoff": time(retry.backoff.max),
-        }, "reported_load": pool.reported_load },
+        "tail": {
+            "retry": retry(&pool.retry),
+            "hedge": hedging(&pool.hedge),
+            "probation": probation(&pool.probation),
+            "reported_load": pool.reported_load,
+        },
     });
     if let Some(check) = &pool.health {
         shown["health"] = health(check);
@@ -134,6 +135,44 @@ fn pool(pool: &Pool) -> Value {
         shown["tls"] = tls(config);
     }
     shown
+}
+
+fn retry(retry: &Retry) -> Value {
+    json!({
+        "attempts": retry.attempts,
+        "budget": show_ratio(retry.budget.ratio),
+        "min_per_second": retry.budget.min_per_second,
+        "backoff": time(retry.backoff.base),
+        "max_backoff": time(retry.backoff.max),
+    })
+}
+
+fn hedging(hedging: &hedging::Params) -> Value {
+    json!({
+        "quantile": match hedging.quantile {
+            Quantile::Auto => json!("auto"),
+            Quantile::Fixed(quantile) => json!(quantile),
+        },
+        "budget": show_ratio(hedging.copies.budget),
+        "burst": show_ratio(hedging.copies.burst),
+        "min_delay": time(hedging.min_delay),
+        "max_delay": time(hedging.max_delay),
+        "held_out": show_ratio(hedging.held_out),
+        "in_flight": show_ratio(hedging.in_flight),
+    })
+}
+
+fn probation(probation: &probation::Params) -> Value {
+    if !probation.enabled {
+        return json!("off");
+    }
+    json!({
+        "late": show_ratio(probation.late),
+        "share": show_ratio(probation.share),
+        "probes": show_ratio(probation.probes),
+        "ramp": time(probation.ramp),
+        "max_time": time(probation.max_time),
+    })
 }
 
 fn health(check: &HealthCheck) -> Value {
@@ -170,6 +209,11 @@ fn route(route: &Route) -> Value {
         "pool": route.pool,
         "timeout": time(route.timeout),
         "max_body": show_size(route.max_body),
+        "hedge": match route.hedge {
+            Hedge::On => "on",
+            Hedge::Off => "off",
+        },
+        "rescue": route.rescue,
         "cache": cache(&route.cache),
     })
 }
@@ -207,6 +251,11 @@ fn cache(cache: &RouteCache) -> Value {
         "slice": cache.slice.map_or_else(|| "off".to_owned(), show_size),
         "min_uses": cache.min_uses,
     });
+    match cache.if_slow {
+        Some(IfSlow::Quantile(quantile)) => shown["stale"]["if_slow"] = json!(show_quantile(quantile)),
+        Some(IfSlow::After(after)) => shown["stale"]["if_slow"] = time(after),
+        None => {}
+    }
     if let Some(heuristic) = &cache.freshness.heuristic {
         shown["heuristic"] = json!({ "fraction": show_ratio(heuristic.fraction), "max": time(heuristic.max) });
     }

@@ -31,10 +31,18 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 /// Reads `"20%"`; `None` for anything else.
 pub(super) fn percent(text: &str) -> Option<Ratio> {
     let number = text.trim().strip_suffix('%')?.trim_end();
-    if !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return None;
-    }
-    Ratio::new(number.parse::<f64>().ok()? / 100.0)
+    Ratio::new(hundredth(number)?)
+}
+
+/// Reads the quantile `"p99.9"` as 0.999; `None` for anything else and outside 0 to 1.
+pub(super) fn quantile(text: &str) -> Option<f64> {
+    hundredth(text.strip_prefix('p')?).filter(|quantile| (0.0..=1.0).contains(quantile))
+}
+
+/// A hundredth of a plain number. By its digits, since a division makes 33.4 another number than 0.334.
+fn hundredth(number: &str) -> Option<f64> {
+    let is_plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if is_plain { format!("{number}e-2").parse().ok() } else { None }
 }
 
 fn is_bare(text: &str) -> bool {
@@ -67,8 +75,17 @@ pub(super) fn show_size(bytes: u64) -> String {
 
 /// The share as a user would write it, without the noise of binary fractions.
 pub(super) fn show_ratio(ratio: Ratio) -> String {
-    let text = format!("{:.6}", ratio.get() * 100.0);
-    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+    format!("{}%", hundredfold(ratio.get()))
+}
+
+/// The quantile as a user would write it.
+pub(super) fn show_quantile(quantile: f64) -> String {
+    format!("p{}", hundredfold(quantile))
+}
+
+fn hundredfold(fraction: f64) -> String {
+    let text = format!("{:.6}", fraction * 100.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -96,6 +113,8 @@ mod tests {
         assert_eq!(size("0B"), Ok(0));
         assert_eq!(percent("20%"), Ratio::new(0.2));
         assert_eq!(percent("0.5 %"), Ratio::new(0.005));
+        assert_eq!(percent("33.4%"), Ratio::permille(334));
+        assert_eq!((quantile("p95"), quantile("p99.9")), (Some(0.95), Some(0.999)));
     }
 
     #[test]
@@ -108,6 +127,9 @@ mod tests {
         }
         for text in ["101%", "-1%", "nan%", "inf%", "%", "1e1%"] {
             assert!(percent(text).is_none(), "{text:?}");
+        }
+        for text in ["95", "p", "p.", "p101", "p-1", "p1e1", "pNaN", "P95", "p95%"] {
+            assert!(quantile(text).is_none(), "{text:?}");
         }
     }
 
@@ -123,6 +145,8 @@ mod tests {
         assert_eq!(show_ratio(Ratio::percent(7)), "7%");
         assert_eq!(show_ratio(Ratio::ONE), "100%");
         assert_eq!(show_ratio(Ratio::ZERO), "0%");
+        assert_eq!(show_quantile(0.95), "p95");
+        assert_eq!(show_quantile(0.999), "p99.9");
     }
 
     proptest! {
@@ -136,7 +160,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in "\\PC{0,12}|[0-9.]{0,40}[a-zA-Zµ%]{0,3}") {
-            let _ = (duration(&text), size(&text), percent(&text));
+            let _ = (duration(&text), size(&text), percent(&text), quantile(&text));
         }
     }
 }

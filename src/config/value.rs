@@ -140,13 +140,21 @@ impl<'a> Value<'a> {
 
     /// `"20%"` or `0.2`. A whole number is refused: `1` is one per cent to one reader and all to the next.
     pub(super) fn ratio(&self) -> Option<Ratio> {
+        self.ratio_in(Ratio::ZERO..=Ratio::ONE)
+    }
+
+    /// The same within a range.
+    pub(super) fn ratio_in(&self, range: RangeInclusive<Ratio>) -> Option<Ratio> {
         let found = match self.value {
             DeValue::String(text) => units::percent(text),
             DeValue::Float(number) => number.as_str().parse().ok().and_then(Ratio::new),
             _ => None,
         };
+        let found = found.filter(|ratio| range.contains(ratio));
         if found.is_none() {
-            self.expected("a share such as \"20%\" or 0.2, from 0% to 100%");
+            let example = if range.contains(&Ratio::percent(20)) { Ratio::percent(20) } else { *range.end() };
+            let [text, low, high] = [example, *range.start(), *range.end()].map(units::show_ratio);
+            self.expected(format_args!("a share such as \"{text}\" or {}, from {low} to {high}", example.get()));
         }
         found
     }
