@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use hedgerow::tail::race::NoHedge;
 use hedgerow::telemetry::names::{self, Definition, Kind, Values};
 use hedgerow::telemetry::{
-    BackendSample, CacheResult, CacheSample, Latencies, Method, Metrics, ReloadResult, Scrape, Termination,
+    BackendSample, CacheResult, CacheSample, Latencies, Method, Metrics, PoolSample, ReloadResult, RouteSample, Scrape,
+    Termination,
 };
 
 const DOCUMENT: &str = include_str!("../docs/metrics.md");
@@ -119,12 +121,54 @@ fn what_was_recorded_is_on_the_page() {
     assert_eq!(page.value("hedgerow_ejections_total", &backend("reason", "other")), Some(1.0));
     assert_eq!(page.value("hedgerow_backend_state", &backend("state", "healthy")), Some(1.0));
     assert_eq!(page.value("hedgerow_backend_state", &backend("state", "ejected")), Some(0.0));
-    assert_eq!(page.value("hedgerow_backend_latency_seconds", &backend("quantile", "0.99")), Some(0.04));
+    let quantile = |hedging, quantile| {
+        [("pool", "web"), ("backend", "127.0.0.1:8001"), ("hedging", hedging), ("quantile", quantile)]
+    };
+    assert_eq!(page.value("hedgerow_backend_latency_seconds", &quantile("with", "0.99")), Some(0.04));
+    assert_eq!(page.value("hedgerow_backend_latency_seconds", &quantile("with", "0.999")), Some(0.08));
+    assert_eq!(page.value("hedgerow_backend_latency_seconds", &quantile("without", "0.999")), Some(0.8));
+    assert_eq!(
+        page.value("hedgerow_backend_late_ratio", &[("pool", "web"), ("backend", "127.0.0.1:8001")]),
+        Some(0.25)
+    );
+    assert_eq!(page.value("hedgerow_hedges_sent_total", &[("pool", "web")]), Some(3.0));
+    assert_eq!(page.value("hedgerow_hedges_total", &[("pool", "web"), ("result", "won")]), Some(1.0));
+    assert_eq!(page.value("hedgerow_hedges_total", &[("pool", "web"), ("result", "lost")]), Some(2.0));
+    assert_eq!(page.value("hedgerow_hedges_denied_total", &[("pool", "web"), ("reason", "all-slow")]), Some(1.0));
+    assert_eq!(page.value("hedgerow_hedge_wasted_seconds_total", &[("pool", "web")]), Some(0.025));
+    assert_eq!(page.value("hedgerow_probes_total", &[("pool", "web")]), Some(1.0));
+    assert_eq!(page.value("hedgerow_ledger_tokens", &[("pool", "web")]), Some(9.5));
+    assert_eq!(page.value("hedgerow_amplification_ratio", &[("pool", "web")]), Some(1.05));
+    assert_eq!(page.value("hedgerow_route_hedge_delay_seconds", &[("route", "pages")]), Some(0.02));
+    assert_eq!(page.value("hedgerow_route_hedge_budget_ratio", &[("route", "pages")]), Some(0.5));
+    assert_eq!(page.value("hedgerow_route_hedge_governor_ratio", &[("route", "pages")]), Some(0.125));
+    let of_route = |hedging| [("route", "pages"), ("hedging", hedging), ("quantile", "1")];
+    assert_eq!(page.value("hedgerow_route_first_byte_seconds", &of_route("with")), Some(0.09));
+    assert_eq!(page.value("hedgerow_route_first_byte_seconds", &of_route("without")), Some(0.9));
+    let window = |route, hedging| [("route", route), ("hedging", hedging)];
+    assert_eq!(page.value("hedgerow_route_window_requests", &window("pages", "without")), Some(2000.0));
     assert_eq!(page.value("hedgerow_cache_evictions_total", &[]), Some(5.0));
     assert_eq!(page.value("hedgerow_cache_refusals_total", &[]), Some(6.0));
     assert_eq!(page.value("hedgerow_config_reloads_total", &[("result", "rejected")]), Some(1.0));
     assert_eq!(page.value("hedgerow_config_last_reload_successful", &[]), Some(0.0));
     assert_eq!(page.value("hedgerow_config_generation", &[]), Some(7.0));
+}
+
+#[test]
+fn what_is_not_known_is_not_on_the_page() {
+    let page = Page::parse(&busy().render(scrape()));
+    assert_eq!(page.value("hedgerow_route_hedge_delay_seconds", &[("route", "new")]), None);
+    assert_eq!(page.value("hedgerow_amplification_ratio", &[("pool", "idle")]), None);
+    let of_route = [("route", "new"), ("hedging", "without"), ("quantile", "0.5")];
+    assert_eq!(page.value("hedgerow_route_first_byte_seconds", &of_route), None);
+    assert_eq!(page.value("hedgerow_route_window_requests", &[("route", "new"), ("hedging", "without")]), Some(0.0));
+}
+
+#[test]
+fn the_reasons_for_denials_are_those_of_the_policy() {
+    let (other, reasons) = names::HEDGE_DENIALS.split_last().expect("there are some");
+    assert_eq!(*other, "other");
+    assert!(reasons.iter().all(|reason| NoHedge::WORDS.contains(reason)), "{reasons:?}");
 }
 
 #[test]
@@ -158,6 +202,11 @@ fn busy() -> Metrics {
     let pool = metrics.pool("web");
     pool.first_byte(Duration::from_millis(9));
     pool.retry("connect-failed");
+    (0..3).for_each(|_| pool.hedge_sent());
+    [true, false, false].into_iter().for_each(|won| pool.hedge_ended(won));
+    pool.hedge_denied("all-slow");
+    pool.wasted(Duration::from_millis(25));
+    pool.probe_sent();
     let backend = metrics.backend("web", "127.0.0.1:8001");
     backend.attempt("ok");
     backend.ejected("a reason nobody listed");
@@ -171,7 +220,9 @@ fn busy() -> Metrics {
 
 fn scrape() -> Scrape {
     let ms = Duration::from_millis;
-    let latencies = Latencies { count: 200, p50: ms(10), p90: ms(20), p95: ms(25), p99: ms(40), max: ms(90) };
+    let with_hedging =
+        Latencies { count: 200, p50: ms(10), p90: ms(20), p95: ms(25), p99: ms(40), p999: ms(80), max: ms(90) };
+    let without_hedging = Latencies { count: 2000, p999: ms(800), max: ms(900), ..with_hedging };
     let healthy = BackendSample {
         pool: "web".to_owned(),
         backend: "127.0.0.1:8001".to_owned(),
@@ -179,14 +230,34 @@ fn scrape() -> Scrape {
         in_flight: 3,
         ewma: Some(ms(11)),
         reported_load: Some(0.4),
-        latencies,
+        late: 0.25,
+        with_hedging,
+        without_hedging,
     };
     let silent = BackendSample {
         backend: "127.0.0.1:8002".to_owned(),
         ewma: None,
         reported_load: None,
-        latencies: Latencies::default(),
+        with_hedging: Latencies::default(),
+        without_hedging: Latencies::default(),
         ..healthy.clone()
+    };
+    let busy = PoolSample { pool: "web".to_owned(), ledger: 9.5, amplification: Some(1.05) };
+    let idle = PoolSample { pool: "idle".to_owned(), ledger: 1.0, amplification: None };
+    let known = RouteSample {
+        route: "pages".to_owned(),
+        delay: Some(ms(20)),
+        level: 0.5,
+        scale: 0.125,
+        with_hedging,
+        without_hedging,
+    };
+    let new = RouteSample {
+        route: "new".to_owned(),
+        delay: None,
+        with_hedging: Latencies::default(),
+        without_hedging: Latencies::default(),
+        ..known.clone()
     };
     let cache = CacheSample {
         objects: 2,
@@ -199,7 +270,7 @@ fn scrape() -> Scrape {
         purges: 2,
         refusals: 6,
     };
-    Scrape { backends: vec![healthy, silent], cache }
+    Scrape { backends: vec![healthy, silent], pools: vec![busy, idle], routes: vec![known, new], cache }
 }
 
 /// The names of a metric's samples.

@@ -66,8 +66,11 @@ impl Admin {
 
     fn metrics(&self) -> String {
         let stats = self.edge.store().stats();
+        let (snapshot, now) = (self.edge.snapshot(), clock::now());
         self.edge.metrics().render(Scrape {
-            backends: pools::samples(&self.edge.snapshot(), clock::now()),
+            backends: pools::backend_samples(&snapshot, now),
+            pools: pools::pool_samples(&snapshot, now),
+            routes: pools::route_samples(&snapshot),
             cache: CacheSample {
                 objects: stats.objects,
                 bytes: stats.bytes,

@@ -1,35 +1,41 @@
-//! The backends as the operator sees them.
+//! Pools, their backends and the routes to them as the operator sees them.
 
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Route, Snapshot};
+use crate::tail::delays::Distribution;
 use crate::tail::health::State;
-use crate::telemetry::{BackendSample, Latencies};
+use crate::tail::window::Quantiles;
+use crate::telemetry::{BackendSample, Latencies, PoolSample, RouteSample};
 use crate::units::Tick;
 use crate::upstream::backend::Standing;
 use crate::upstream::{Member, Pool};
 
-/// `/pools`: every pool with every backend.
+/// `/pools`: every pool with every backend, and every route.
 pub(super) fn page(snapshot: &Snapshot, now: Tick) -> Value {
     let pools = snapshot.pools().iter().map(|pool| PoolView::of(pool, now)).collect();
+    let routes = snapshot.routes().iter().map(|route| RouteView::of(route)).collect();
     // Plain numbers and text: there is nothing in it that JSON cannot hold.
-    serde_json::to_value(Page { generation: snapshot.generation(), pools }).unwrap_or_default()
+    serde_json::to_value(Page { generation: snapshot.generation(), pools, routes }).unwrap_or_default()
 }
 
 #[derive(Serialize)]
 struct Page {
     generation: u64,
     pools: Vec<PoolView>,
+    routes: Vec<RouteView>,
 }
 
 #[derive(Serialize)]
 struct PoolView {
     name: String,
-    /// Retries that may be made at once.
-    retry_budget: f64,
+    /// Retries and copies that may be made at once.
+    ledger: f64,
+    /// Attempts for each request; null while there are none.
+    amplification: Option<f64>,
     /// Names that have not resolved yet.
     unresolved: Vec<String>,
     backends: Vec<BackendView>,
@@ -50,25 +56,59 @@ struct BackendView {
     ewma_ms: Option<f64>,
     /// What it says of its load.
     reported_load: Option<f64>,
+    /// Of its last primaries, the share that was late.
+    late: f64,
     latency_ms: LatencyView,
+    /// Had every primary been waited for.
+    latency_without_hedging_ms: LatencyView,
+}
+
+#[derive(Serialize)]
+struct RouteView {
+    name: String,
+    pool: String,
+    /// Null while too little is known.
+    hedge_delay_ms: Option<f64>,
+    /// How full the bucket of copies is, 0 to 1.
+    budget_level: f64,
+    /// 0.1 to 1.
+    governor_scale: f64,
+    first_byte_ms: LatencyView,
+    first_byte_without_hedging_ms: LatencyView,
 }
 
 #[derive(Serialize)]
 struct LatencyView {
-    /// Answers in the window; with 0 the rest means nothing.
+    /// Samples in the window; with 0 the rest means nothing.
     count: u64,
     p50: f64,
     p90: f64,
     p95: f64,
     p99: f64,
+    p999: f64,
     max: f64,
+}
+
+impl LatencyView {
+    fn of(latencies: &Latencies) -> LatencyView {
+        LatencyView {
+            count: latencies.count,
+            p50: milliseconds(latencies.p50),
+            p90: milliseconds(latencies.p90),
+            p95: milliseconds(latencies.p95),
+            p99: milliseconds(latencies.p99),
+            p999: milliseconds(latencies.p999),
+            max: milliseconds(latencies.max),
+        }
+    }
 }
 
 impl PoolView {
     fn of(pool: &Pool, now: Tick) -> PoolView {
         PoolView {
             name: pool.name().to_owned(),
-            retry_budget: pool.ledger().balance(now),
+            ledger: pool.ledger().balance(now),
+            amplification: pool.amplification().map(thousandths),
             unresolved: pool.unresolved(),
             backends: pool.members().iter().map(|member| BackendView::of(pool, member, now)).collect(),
         }
@@ -80,7 +120,6 @@ impl BackendView {
         let backend = &member.backend;
         let Standing { state, since, .. } = backend.standing(now);
         let signals = backend.signals();
-        let latencies = latencies(member);
         BackendView {
             address: backend.name().to_owned(),
             host: member.host.clone(),
@@ -94,20 +133,30 @@ impl BackendView {
             in_flight: signals.in_flight.count(),
             ewma_ms: signals.ewma.cost(now).map(milliseconds),
             reported_load: pool.reported_load(member, now).map(|load| load.get()),
-            latency_ms: LatencyView {
-                count: latencies.count,
-                p50: milliseconds(latencies.p50),
-                p90: milliseconds(latencies.p90),
-                p95: milliseconds(latencies.p95),
-                p99: milliseconds(latencies.p99),
-                max: milliseconds(latencies.max),
-            },
+            late: thousandths(signals.late.share().into()),
+            latency_ms: LatencyView::of(&measured(&signals.window.quantiles())),
+            latency_without_hedging_ms: LatencyView::of(&estimated(&signals.delays.distribution())),
         }
     }
 }
 
-/// The same for the metrics page.
-pub(super) fn samples(snapshot: &Snapshot, now: Tick) -> Vec<BackendSample> {
+impl RouteView {
+    fn of(route: &Route) -> RouteView {
+        let sample = route_sample(route);
+        RouteView {
+            name: sample.route,
+            pool: route.pool.name().to_owned(),
+            hedge_delay_ms: sample.delay.map(milliseconds),
+            budget_level: thousandths(sample.level),
+            governor_scale: thousandths(sample.scale),
+            first_byte_ms: LatencyView::of(&sample.with_hedging),
+            first_byte_without_hedging_ms: LatencyView::of(&sample.without_hedging),
+        }
+    }
+}
+
+/// The backends for the metrics page.
+pub(super) fn backend_samples(snapshot: &Snapshot, now: Tick) -> Vec<BackendSample> {
     let of_pool = |pool: &Pool| {
         let members = pool.members();
         members.iter().map(|member| sample(pool, member, now)).collect::<Vec<_>>()
@@ -115,32 +164,65 @@ pub(super) fn samples(snapshot: &Snapshot, now: Tick) -> Vec<BackendSample> {
     snapshot.pools().iter().flat_map(|pool| of_pool(pool)).collect()
 }
 
+/// The pools.
+pub(super) fn pool_samples(snapshot: &Snapshot, now: Tick) -> Vec<PoolSample> {
+    let sample = |pool: &Pool| PoolSample {
+        pool: pool.name().to_owned(),
+        ledger: pool.ledger().balance(now),
+        amplification: pool.amplification(),
+    };
+    snapshot.pools().iter().map(|pool| sample(pool)).collect()
+}
+
+/// The routes.
+pub(super) fn route_samples(snapshot: &Snapshot) -> Vec<RouteSample> {
+    snapshot.routes().iter().map(|route| route_sample(route)).collect()
+}
+
+fn route_sample(route: &Route) -> RouteSample {
+    let hedging = &route.hedging;
+    RouteSample {
+        route: route.config.name.clone(),
+        delay: hedging.delay(),
+        level: hedging.copies.level(),
+        scale: hedging.copies.scale().into(),
+        with_hedging: measured(&hedging.served.quantiles()),
+        without_hedging: estimated(&hedging.delays.distribution()),
+    }
+}
+
 fn sample(pool: &Pool, member: &Member, now: Tick) -> BackendSample {
-    let backend = &member.backend;
+    let (backend, signals) = (&member.backend, member.backend.signals());
     BackendSample {
         pool: pool.name().to_owned(),
         backend: backend.name().to_owned(),
         state: backend.state(now).as_str(),
-        in_flight: backend.signals().in_flight.count().into(),
-        ewma: backend.signals().ewma.cost(now),
         reported_load: pool.reported_load(member, now).map(|load| load.get()),
-        latencies: latencies(member),
+        in_flight: signals.in_flight.count().into(),
+        ewma: signals.ewma.cost(now),
+        late: signals.late.share().into(),
+        with_hedging: measured(&signals.window.quantiles()),
+        without_hedging: estimated(&signals.delays.distribution()),
     }
 }
 
-fn latencies(member: &Member) -> Latencies {
-    let quantiles = member.backend.signals().window.quantiles();
-    Latencies {
-        count: quantiles.count,
-        p50: quantiles.p50,
-        p90: quantiles.p90,
-        p95: quantiles.p95,
-        p99: quantiles.p99,
-        max: quantiles.max,
-    }
+/// What was waited for.
+fn measured(quantiles: &Quantiles) -> Latencies {
+    let Quantiles { count, p50, p90, p95, p99, p999, max } = *quantiles;
+    Latencies { count, p50, p90, p95, p99, p999, max }
+}
+
+/// What would have been waited for without hedging.
+fn estimated(distribution: &Distribution) -> Latencies {
+    let Distribution { count, p50, p90, p95, p99, p999, max, .. } = *distribution;
+    Latencies { count: count.into(), p50, p90, p95, p99, p999, max }
 }
 
 /// Milliseconds with microseconds behind the point.
 fn milliseconds(d: Duration) -> f64 {
     (d.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn thousandths(ratio: f64) -> f64 {
+    (ratio * 1e3).round() / 1e3
 }

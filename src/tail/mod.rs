@@ -1,6 +1,7 @@
 //! Tail latency: signals, budgets and states. Time and chance are arguments.
 
 pub mod ages;
+pub mod amplification;
 pub mod backoff;
 pub mod budget;
 pub mod copies;

@@ -90,6 +90,13 @@ impl Metrics {
         self.0.backends.write().entry(key).or_insert_with(|| Arc::new(BackendMetrics::new())).clone()
     }
 
+    /// Attempts at backends of the pool `name` that have ended, since the start.
+    pub fn attempts(&self, name: &str) -> u64 {
+        let backends = self.0.backends.read();
+        let of_pool = backends.iter().filter(|((pool, _), _)| pool == name);
+        of_pool.flat_map(|(_, backend)| backend.attempts.counts()).map(|(_, count)| count).sum()
+    }
+
     /// Counts a request as in flight until the guard is dropped.
     pub fn request(&self) -> InFlight {
         InFlight::enter(&self.0.requests_in_flight)
@@ -252,6 +259,17 @@ impl PoolMetrics {
     /// Counts the time a backend spent on an attempt whose answer was not used.
     pub fn wasted(&self, time: Duration) {
         self.wasted.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The same since the start, in seconds.
+    pub(super) fn wasted_seconds(&self) -> f64 {
+        self.wasted.load(Ordering::Relaxed) as f64 / 1e6
+    }
+
+    /// Retries, copies and probes since the start: attempts that are no client's first.
+    pub fn extra(&self) -> u64 {
+        let retries: u64 = self.retries.counts().map(|(_, count)| count).sum();
+        retries + self.hedges_sent.get() + self.probes.get()
     }
 
     /// Counts a copy that tries a backend on probation.

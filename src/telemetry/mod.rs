@@ -25,6 +25,6 @@ mod writer;
 pub use access_log::AccessLog;
 pub use labels::{CacheResult, Method, ReloadResult, StatusClass};
 pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics, RouteMetrics};
-pub use page::{BackendSample, CacheSample, Latencies, Scrape};
+pub use page::{BackendSample, CacheSample, Latencies, PoolSample, RouteSample, Scrape};
 pub use record::Record;
 pub use termination::Termination;

@@ -119,7 +119,10 @@ pub const UNROUTED: &str = "-";
 pub const BACKEND_STATES: &[&str] = &["healthy", "probation", "recovering", "ejected", "other"];
 
 /// What became of the copy of a late request.
-pub const HEDGE_RESULTS: &[&str] = &["won", "lost", "other"];
+pub const HEDGE_RESULTS: &[&str] = &["won", "lost"];
+
+/// Whether quantiles are those with hedging, or what they would be without.
+pub const HEDGING: &[&str] = &["with", "without"];
 
 /// Why a late request was denied a copy at first: those words of `tail::race::NoHedge` that come up once it is late.
 pub const HEDGE_DENIALS: &[&str] =
@@ -165,8 +168,8 @@ pub const PURGE_CAUSES: &[&str] = &["admin", "method", "unsafe-request"];
 /// Why a purge was refused.
 pub const PURGE_REFUSALS: &[&str] = &["forbidden", "unauthorized", "invalid", "full", "other"];
 
-/// The quantiles of a backend's window; 1 is the maximum.
-pub const QUANTILES: &[&str] = &["0.5", "0.9", "0.95", "0.99", "1"];
+/// The quantiles of times to first byte; 1 is the maximum.
+pub const QUANTILES: &[&str] = &["0.5", "0.9", "0.95", "0.99", "0.999", "1"];
 
 const ROUTE: Label = Label { name: "route", values: Values::Configured };
 const POOL: Label = Label { name: "pool", values: Values::Configured };
@@ -218,10 +221,36 @@ definitions! {
         "Peak EWMA of a backend's time to first byte, as the balancer sees it";
     BACKEND_REPORTED_LOAD: "hedgerow_backend_reported_load" Gauge None, &[POOL, BACKEND],
         "How loaded a backend says it is: 0 is idle, 1 fully used";
-    BACKEND_LATENCY: "hedgerow_backend_latency_seconds" Gauge Some(Unit::Seconds), &[POOL, BACKEND, words("quantile", QUANTILES)],
-        "Quantiles of a backend's time to first byte over the sliding window";
-    BACKEND_WINDOW: "hedgerow_backend_window_attempts" Gauge None, &[POOL, BACKEND],
+    BACKEND_LATENCY: "hedgerow_backend_latency_seconds" Gauge Some(Unit::Seconds), &[POOL, BACKEND, words("hedging", HEDGING), words("quantile", QUANTILES)],
+        "Quantiles of a backend's time to first byte over the sliding window, with hedging and without";
+    BACKEND_WINDOW: "hedgerow_backend_window_attempts" Gauge None, &[POOL, BACKEND, words("hedging", HEDGING)],
         "Attempts in the sliding window that the quantiles are taken from";
+    BACKEND_LATE: "hedgerow_backend_late_ratio" Gauge None, &[POOL, BACKEND],
+        "Share of a backend's last primaries that took longer than their route's delay";
+    HEDGES_SENT: "hedgerow_hedges_sent_total" Counter None, &[POOL],
+        "Copies of late requests sent";
+    HEDGES: "hedgerow_hedges_total" Counter None, &[POOL, words("result", HEDGE_RESULTS)],
+        "Copies whose race is over, by whose answer was used";
+    HEDGES_DENIED: "hedgerow_hedges_denied_total" Counter None, &[POOL, words("reason", HEDGE_DENIALS)],
+        "Late requests that were denied a copy when they first asked";
+    HEDGE_WASTED: "hedgerow_hedge_wasted_seconds_total" Counter Some(Unit::Seconds), &[POOL],
+        "Time backends spent on attempts that were given up because another answered";
+    PROBES: "hedgerow_probes_total" Counter None, &[POOL],
+        "Copies sent to backends on probation to try them";
+    LEDGER: "hedgerow_ledger_tokens" Gauge None, &[POOL],
+        "Retries and copies that may be made at once";
+    AMPLIFICATION: "hedgerow_amplification_ratio" Gauge None, &[POOL],
+        "Attempts begun for each request, over the last ten seconds";
+    HEDGE_DELAY: "hedgerow_route_hedge_delay_seconds" Gauge Some(Unit::Seconds), &[ROUTE],
+        "How long a request waits for its first byte before it asks for a copy";
+    HEDGE_LEVEL: "hedgerow_route_hedge_budget_ratio" Gauge None, &[ROUTE],
+        "How full a route's bucket of copies is";
+    HEDGE_SCALE: "hedgerow_route_hedge_governor_ratio" Gauge None, &[ROUTE],
+        "The share of its budget that a route's copies are worth";
+    ROUTE_LATENCY: "hedgerow_route_first_byte_seconds" Gauge Some(Unit::Seconds), &[ROUTE, words("hedging", HEDGING), words("quantile", QUANTILES)],
+        "Quantiles of the time to a route's first byte from a backend, with hedging and without";
+    ROUTE_WINDOW: "hedgerow_route_window_requests" Gauge None, &[ROUTE, words("hedging", HEDGING)],
+        "Requests in the sliding window that the route's quantiles are taken from";
     CACHE_OBJECTS: "hedgerow_cache_objects" Gauge None, &[],
         "Objects stored now";
     CACHE_BYTES: "hedgerow_cache_bytes" Gauge Some(Unit::Bytes), &[],

@@ -25,6 +25,10 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Scrape {
     /// Every backend of every pool.
     pub backends: Vec<BackendSample>,
+    /// Every pool.
+    pub pools: Vec<PoolSample>,
+    /// Every route.
+    pub routes: Vec<RouteSample>,
     /// The store.
     pub cache: CacheSample,
 }
@@ -44,14 +48,46 @@ pub struct BackendSample {
     pub ewma: Option<Duration>,
     /// What it says of its load, if it says so: 0 is idle, 1 fully used.
     pub reported_load: Option<f64>,
-    /// Quantiles of the sliding window.
-    pub latencies: Latencies,
+    /// The share of its last primaries that were late, 0 to 1.
+    pub late: f64,
+    /// Times to first byte as they were waited for.
+    pub with_hedging: Latencies,
+    /// What they would have been, had every primary been waited for.
+    pub without_hedging: Latencies,
 }
 
-/// Quantiles of a backend's sliding window of times to first byte.
+/// One pool at the time of a scrape.
+#[derive(Clone, Debug)]
+pub struct PoolSample {
+    /// Its name.
+    pub pool: String,
+    /// Retries and copies that may be made at once.
+    pub ledger: f64,
+    /// Attempts for each request; `None` while there are none.
+    pub amplification: Option<f64>,
+}
+
+/// One route at the time of a scrape.
+#[derive(Clone, Debug)]
+pub struct RouteSample {
+    /// Its name.
+    pub route: String,
+    /// When its requests are late; `None` while too little is known.
+    pub delay: Option<Duration>,
+    /// How full its bucket of copies is, 0 to 1.
+    pub level: f64,
+    /// The governor's scale, 0.1 to 1.
+    pub scale: f64,
+    /// Times to first byte as clients waited for them.
+    pub with_hedging: Latencies,
+    /// What they would have been, had every primary been waited for.
+    pub without_hedging: Latencies,
+}
+
+/// Quantiles of a sliding window of times to first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latencies {
-    /// Attempts in the window; with 0 the quantiles mean nothing and are left out.
+    /// Samples in the window; with 0 the quantiles mean nothing and are left out.
     pub count: u64,
     /// The median.
     pub p50: Duration,
@@ -61,8 +97,17 @@ pub struct Latencies {
     pub p95: Duration,
     /// The 99th percentile.
     pub p99: Duration,
+    /// The 99.9th percentile.
+    pub p999: Duration,
     /// The slowest.
     pub max: Duration,
+}
+
+impl Latencies {
+    /// In the order of [`names::QUANTILES`].
+    fn quantiles(&self) -> [Duration; 6] {
+        [self.p50, self.p90, self.p95, self.p99, self.p999, self.max]
+    }
 }
 
 /// The store at the time of a scrape.
@@ -119,6 +164,8 @@ impl Collector for Page {
         self.requests(&mut page)?;
         self.pools(&mut page)?;
         self.backends(&mut page)?;
+        self.hedges(&mut page)?;
+        self.routes(&mut page)?;
         self.cache(&mut page)?;
         self.edge(&mut page)?;
         self.process(&mut page)
@@ -188,16 +235,68 @@ impl Page {
             said.into_iter().try_for_each(|(b, load)| family.gauge([&b.pool, &b.backend], load))
         })?;
         page.family(&names::BACKEND_LATENCY, |family| {
-            for b in backends.iter().filter(|b| b.latencies.count > 0) {
-                let Latencies { p50, p90, p95, p99, max, .. } = b.latencies;
-                for (quantile, value) in names::QUANTILES.iter().zip([p50, p90, p95, p99, max]) {
-                    family.gauge([&b.pool, &b.backend, quantile], value.as_secs_f64())?;
-                }
-            }
-            Ok(())
+            backends.iter().try_for_each(|b| {
+                quantiles(&b.with_hedging, &b.without_hedging, |hedging, quantile, seconds| {
+                    family.gauge([&b.pool, &b.backend, hedging, quantile], seconds)
+                })
+            })
         })?;
         page.family(&names::BACKEND_WINDOW, |family| {
-            backends.iter().try_for_each(|b| family.gauge([&b.pool, &b.backend], b.latencies.count))
+            backends.iter().try_for_each(|b| {
+                family.gauge([&b.pool, &b.backend, "with"], b.with_hedging.count)?;
+                family.gauge([&b.pool, &b.backend, "without"], b.without_hedging.count)
+            })
+        })?;
+        page.family(&names::BACKEND_LATE, |family| {
+            backends.iter().try_for_each(|b| family.gauge([&b.pool, &b.backend], b.late))
+        })
+    }
+
+    fn hedges(&self, page: &mut Families<'_>) -> fmt::Result {
+        let counters = self.counters.pools.read();
+        let pools = &self.scrape.pools;
+        page.family(&names::HEDGES_SENT, |family| {
+            counters.iter().try_for_each(|(pool, m)| family.counter([pool], m.hedges_sent.get()))
+        })?;
+        page.family(&names::HEDGES, |family| {
+            counters.iter().try_for_each(|(pool, m)| family.tally([pool], &m.hedges))
+        })?;
+        page.family(&names::HEDGES_DENIED, |family| {
+            counters.iter().try_for_each(|(pool, m)| family.tally([pool], &m.hedges_denied))
+        })?;
+        page.family(&names::HEDGE_WASTED, |family| {
+            counters.iter().try_for_each(|(pool, m)| family.counter([pool], m.wasted_seconds()))
+        })?;
+        page.family(&names::PROBES, |family| {
+            counters.iter().try_for_each(|(pool, m)| family.counter([pool], m.probes.get()))
+        })?;
+        page.family(&names::LEDGER, |family| pools.iter().try_for_each(|p| family.gauge([&p.pool], p.ledger)))?;
+        page.family(&names::AMPLIFICATION, |family| {
+            let mut known = pools.iter().filter_map(|p| Some((p, p.amplification?)));
+            known.try_for_each(|(p, ratio)| family.gauge([&p.pool], ratio))
+        })
+    }
+
+    fn routes(&self, page: &mut Families<'_>) -> fmt::Result {
+        let routes = &self.scrape.routes;
+        page.family(&names::HEDGE_DELAY, |family| {
+            let mut known = routes.iter().filter_map(|r| Some((r, r.delay?)));
+            known.try_for_each(|(r, delay)| family.gauge([&r.route], delay.as_secs_f64()))
+        })?;
+        page.family(&names::HEDGE_LEVEL, |family| routes.iter().try_for_each(|r| family.gauge([&r.route], r.level)))?;
+        page.family(&names::HEDGE_SCALE, |family| routes.iter().try_for_each(|r| family.gauge([&r.route], r.scale)))?;
+        page.family(&names::ROUTE_LATENCY, |family| {
+            routes.iter().try_for_each(|r| {
+                quantiles(&r.with_hedging, &r.without_hedging, |hedging, quantile, seconds| {
+                    family.gauge([&r.route, hedging, quantile], seconds)
+                })
+            })
+        })?;
+        page.family(&names::ROUTE_WINDOW, |family| {
+            routes.iter().try_for_each(|r| {
+                family.gauge([&r.route, "with"], r.with_hedging.count)?;
+                family.gauge([&r.route, "without"], r.without_hedging.count)
+            })
         })
     }
 
@@ -236,4 +335,19 @@ impl Page {
         max_fds.map_or(Ok(()), |v| page.gauge(&names::PROCESS_MAX_FDS, v))?;
         start.map_or(Ok(()), |v| page.gauge(&names::PROCESS_START, v.as_secs_f64()))
     }
+}
+
+/// Writes the quantiles of those windows that hold samples: `hedging`, `quantile`, seconds.
+fn quantiles(
+    with: &Latencies,
+    without: &Latencies,
+    mut write: impl FnMut(&str, &str, f64) -> fmt::Result,
+) -> fmt::Result {
+    let both = names::HEDGING.iter().zip([with, without]);
+    for (hedging, latencies) in both.filter(|(_, latencies)| latencies.count > 0) {
+        for (quantile, value) in names::QUANTILES.iter().zip(latencies.quantiles()) {
+            write(hedging, quantile, value.as_secs_f64())?;
+        }
+    }
+    Ok(())
 }

@@ -25,6 +25,7 @@ use crate::balance::load::{self, Load};
 use crate::balance::slow_start;
 use crate::clock;
 use crate::config;
+use crate::tail::amplification::{Amplification, Counts};
 use crate::tail::budget::{self, Budget};
 use crate::tail::delays::Delays;
 use crate::tail::exceedance;
@@ -67,6 +68,8 @@ pub struct Pool {
     copies: AtomicU32,
     /// Connections of losers that may be closed.
     closes: Budget,
+    /// How much more its backends are asked than clients ask.
+    amplification: Mutex<Amplification>,
     metrics: Metrics,
     counters: Arc<PoolMetrics>,
     watches: Mutex<Vec<AbortHandle>>,
@@ -95,6 +98,7 @@ impl Pool {
             delays: Delays::new(),
             copies: AtomicU32::new(0),
             closes: Budget::new(CLOSES),
+            amplification: Mutex::default(),
             metrics: metrics.clone(),
             counters: metrics.pool(&config.name),
             watches: Mutex::new(Vec::new()),
@@ -167,7 +171,17 @@ impl Pool {
     /// A second passed: publishes what it brought.
     pub fn tick(&self, now: Tick) {
         self.delays.publish([self.config.hedge.asked(); 2], now);
-        self.members.load().iter().for_each(|member| member.backend.tick(now));
+        let members = self.members.load();
+        members.iter().for_each(|member| member.backend.tick(now));
+        // What has begun and not ended has been counted only as in flight.
+        let in_flight: u32 = members.iter().map(|member| member.backend.signals().in_flight.count()).sum();
+        let attempts = self.metrics.attempts(self.name()) + u64::from(in_flight);
+        self.amplification.lock().observe(Counts { attempts, extra: self.counters.extra() });
+    }
+
+    /// Attempts for each request over the last ten seconds; `None` while there were no requests.
+    pub fn amplification(&self) -> Option<f64> {
+        self.amplification.lock().ratio()
     }
 
     /// Begins an attempt at a member for a request of `route`.
