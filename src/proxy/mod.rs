@@ -104,6 +104,11 @@ impl ProxyHttp for Proxy {
         modules.add_module(Box::new(http10::Builder));
     }
 
+    /// A refresh that a client waits for only so long is a request of its own (`slow`).
+    fn allow_spawning_subrequest(&self, _session: &Session, _ctx: &Ctx) -> bool {
+        true
+    }
+
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         if session.subrequest_ctx.is_none() {
             let request = session.req_header();
