@@ -44,13 +44,18 @@ impl Site {
         }
     }
 
+    /// So many at once that each backend has some before the first has answered.
+    async fn ask_together(&self, clients: usize) {
+        futures::future::join_all((0..clients).map(|_| self.ask(2))).await;
+    }
+
     fn slow(&self) -> &Origin {
         &self.origins[0]
     }
 
     async fn becomes(&self, state: &str) {
         eventually(state, || async {
-            self.ask(20).await;
+            self.ask_together(24).await;
             (self.edge.state(self.slow().addr()).await == state).then_some(())
         })
         .await;

@@ -151,6 +151,10 @@ impl Backend {
             self.load.reset();
             self.counters.ejected(reason.as_str());
             log::warn!("backend {} is ejected: {}", self.name, t.reason.as_str());
+        } else if t.from == State::Probation {
+            // It is as fast as its peers, or nothing is known: what it took before it was tried is not the measure.
+            self.signals.ewma.reset();
+            log::info!("backend {} is {}: {}", self.name, t.to.as_str(), t.reason.as_str());
         } else if t.to == State::Probation {
             log::warn!("backend {} is on probation: {}", self.name, t.reason.as_str());
         } else {

@@ -17,7 +17,7 @@ use hedgerow::tail::budget::{self, Budget};
 use hedgerow::tail::deferred::{Deferred, Place};
 use hedgerow::tail::delays::Delays;
 use hedgerow::tail::exceedance;
-use hedgerow::tail::health::{self, Health, MayEject};
+use hedgerow::tail::health::{self, Health, MayEject, State};
 use hedgerow::tail::hedging::{self, Asked, Hedging};
 use hedgerow::tail::probation::{self, Room};
 use hedgerow::tail::race::{Action, Event as Happened, Hedge, Leg, NoHedge, Race};
@@ -556,7 +556,10 @@ impl Pool {
         let peers = exceedance::mean(others.map(|(_, b)| b.signals.late.share()));
         let out = self.backends.iter().filter(|b| b.is_ejected(now) || b.is_on_probation(now)).count();
         let room = Room::of(self.backends.len(), out, self.load.probation.share);
-        self.backends[index].health.on_time(late, peers, room, now);
+        let backend = &mut self.backends[index];
+        if backend.health.on_time(late, peers, room, now).is_some_and(|change| change.from == State::Probation) {
+            backend.signals.ewma.reset();
+        }
     }
 
     /// Nobody waits for the attempt any longer; its backend may go on.
