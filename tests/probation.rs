@@ -86,18 +86,6 @@ async fn a_slow_backend_is_spared_the_clients_until_copies_show_that_it_is_not()
 }
 
 #[tokio::test]
-async fn where_all_are_slow_none_is_on_probation() {
-    let site = Site::warm(TAIL).await;
-    for origin in &site.origins {
-        origin.on_call("/a", |_| Reply::ok("slow").after(Duration::from_millis(90)));
-    }
-    site.ask(40).await;
-    for origin in &site.origins {
-        assert_eq!(site.edge.state(origin.addr()).await, "healthy");
-    }
-}
-
-#[tokio::test]
 async fn probation_can_be_switched_off() {
     let keys = "tail = { hedge = { min_delay = \"60ms\", max_delay = \"60ms\" }, probation = \"off\" }";
     let site = Site::warm(keys).await;
