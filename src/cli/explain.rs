@@ -59,7 +59,7 @@ impl Explain {
 /// The answer for people.
 fn text(told: &Value) -> String {
     let mut out = String::new();
-    for name in ["request", "refused", "route", "pool", "key"] {
+    for name in ["request", "refused", "route", "pool", "hedge", "key"] {
         line(&mut out, name, &told[name]);
     }
     match &told["stored"] {
@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn what_is_told_is_written_line_by_line() {
         let told = json!({
-            "request": "GET http://a/b", "refused": null, "route": "default", "pool": "web", "key": "http://a/b",
+            "request": "GET http://a/b", "refused": null, "route": "default", "pool": "web",
+            "hedge": "not yet", "key": "http://a/b",
             "stored": {
                 "status": 200, "length": 5, "variants": 1, "headers": [["cache-control", "max-age=60"]], "ttl": 50,
                 "lifetime": { "fresh": 60, "source": "max-age", "targeted": false, "while_revalidate": 0, "if_error": 9,
@@ -127,6 +128,7 @@ mod tests {
         let text = text(&told);
         for line in [
             "request   GET http://a/b",
+            "hedge     not yet",
             "stored    200, 5 bytes, 1 variants",
             "          cache-control: max-age=60",
             "lifetime  60 s by max-age",

@@ -18,8 +18,11 @@ use crate::cache::reuse::{self, Reason, Reuse};
 use crate::cache::storable::NotStorable;
 use crate::cache::{lookup, targeted};
 use crate::clock;
+use crate::config::Hedge;
 use crate::edge::Edge;
+use crate::snapshot::Route;
 use crate::store::Found;
+use crate::units::Ratio;
 
 /// The request to explain.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +49,8 @@ pub struct Explanation {
     pub route: Option<String>,
     /// The pool that would be asked.
     pub pool: Option<String>,
+    /// Whether and when a copy of it would go to a second backend.
+    pub hedge: Option<String>,
     /// What it is looked up by.
     pub key: Option<String>,
     /// The response that is stored for it.
@@ -125,6 +130,7 @@ pub fn explain(edge: &Edge, question: &Question) -> Result<Explanation, String> 
     let Some(route) = ctx.route.clone() else { return Ok(told) };
     told.route = Some(route.config.name.clone());
     told.pool = Some(route.pool.name().to_owned());
+    told.hedge = Some(hedge(&route, &request.method));
     // What a trusted proxy would tell; nobody else can ask for https here.
     let _ = request.insert_header("x-forwarded-proto", &scheme);
     ctx.client.trusted = true;
@@ -155,6 +161,24 @@ pub fn explain(edge: &Edge, question: &Question) -> Result<Explanation, String> 
         None => missing(&mut told, edge, &primary, store.variants(primary), &wishes),
     }
     Ok(told)
+}
+
+/// Whether the request would be hedged once it is late.
+fn hedge(route: &Route, method: &Method) -> String {
+    let hedging = &route.hedging;
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return "no: neither GET nor HEAD".into();
+    }
+    if route.config.hedge == Hedge::Off {
+        return "no: the route's `hedge` is off".into();
+    }
+    if hedging.params().copies.budget == Ratio::ZERO {
+        return "no: the pool's `tail.hedge` is off".into();
+    }
+    match hedging.delay() {
+        Some(delay) => format!("after {:.1} ms at the earliest, if the budget allows it", delay.as_secs_f64() * 1e3),
+        None => "not yet: too little is known of how long answers take".into(),
+    }
 }
 
 fn build(question: &Question) -> Result<(RequestHeader, String), String> {
