@@ -214,7 +214,8 @@ async fn pools_and_metrics_tell_of_routes_with_hedging_and_without() {
     let route = &pools["routes"][0];
     assert_eq!((&route["name"], &route["pool"]), (&"pages".into(), &"web".into()));
     assert!(route["hedge_delay_ms"].as_f64() >= Some(50.0), "{route}");
-    assert_eq!((route["budget_level"].as_f64(), route["governor_scale"].as_f64()), (Some(1.0), Some(1.0)), "{route}");
+    assert!(route["budget_level"].as_f64().is_some_and(|level| level > 0.0 && level <= 1.0), "{route}");
+    assert_eq!(route["governor_scale"].as_f64(), Some(1.0), "{route}");
     for window in ["first_byte_ms", "first_byte_without_hedging_ms"] {
         assert!(route[window]["count"].as_u64() >= Some(100), "{route}");
         assert!(route[window]["p999"].as_f64() >= route[window]["p50"].as_f64(), "{route}");
