@@ -234,30 +234,48 @@ fn one_seed_is_one_run() {
 }
 
 #[test]
-#[ignore = "prints the table of docs/tail.md"]
+#[ignore = "prints the tables of docs/tail.md"]
 fn figures() {
     println!(
-        "| fault | p50 | p95 | p99 | p99.9 | max | amplification | worst second | first's share | from 1 s on | after | won | denied |"
+        "| fault | balancing alone: p99 / p99.9 | as shipped: p50 | p99 / p99.9 | amplification | in the worst second | copies won |"
     );
+    println!("|---|---|---|---|---|---|---|");
     for (name, fault) in SCENARIOS {
-        for seed in 1..4 {
-            let dear = if name == "mixed costs" { (0.05, 30.0) } else { (0.0, 1.0) };
-            let pool = run(Load { dear, ..Load::by_default(400.0) }, fault, seed);
-            let (from, to) = (FAULT.start, FAULT.end);
-            let [p50, p95, p99, p999, max] =
-                [0.5, 0.95, 0.99, 0.999, 1.0].map(|q| pool.quantile(q, from, to).as_secs_f64() * 1e3);
-            let (all, worst) = (pool.amplification(from, to), pool.worst_second(2, 58));
-            let shares = [(from, to), (from + 1, to), (to + 8, to + 12)].map(|(a, b)| pool.share(0, a, b) * 100.0);
-            let lost = pool.sent(0, 60).filter(|outcome| !outcome.answered).count();
-            let (won, denied) = pool.hedges();
-            println!(
-                "| {name} | {p50:.1} | {p95:.1} | {p99:.1} | {p999:.1} | {max:.0} | {all:.3} | {worst:.3} | {:.2} % | {:.2} % | {:.1} % | {won} | {denied:?} lost {lost} scale {:.2} delay {:?}",
-                shares[0],
-                shares[1],
-                shares[2],
-                pool.hedging().copies.scale(),
-                pool.hedging().delay()
-            );
-        }
+        let dear = if name == "mixed costs" { (0.05, 30.0) } else { (0.0, 1.0) };
+        let with = SEEDS.map(|seed| run(Load { dear, ..Load::by_default(400.0) }, fault, seed)).collect::<Vec<_>>();
+        let alone = SEEDS.map(|seed| run(Load { dear, ..Load::per_second(400.0) }, fault, seed)).collect::<Vec<_>>();
+        let millis = |pools: &[Pool], q| mean(pools, |pool| during(pool, q).as_secs_f64() * 1e3);
+        println!(
+            "| {name} | {:.0} / {:.0} | {:.1} | {:.1} / {:.1} | {:.3} | {:.3} | {:.0} % |",
+            millis(&alone, 0.99),
+            millis(&alone, 0.999),
+            millis(&with, 0.5),
+            millis(&with, 0.99),
+            millis(&with, 0.999),
+            mean(&with, |pool| pool.amplification(FAULT.start, FAULT.end)),
+            with.iter().map(|pool| pool.worst_second(2, 58)).fold(0.0, f64::max),
+            mean(&with, |pool| {
+                let copies = pool.attempts(0, 60).filter(|sent| sent.kind == Kind::Copy).count();
+                f64::from(pool.hedges().0) / copies.max(1) as f64 * 100.0
+            }),
+        );
     }
+    println!("\n| fault | share in the first second | from then on | 8 to 12 s after its end |\n|---|---|---|---|");
+    for (name, fault) in
+        [("slow x10", one_slow as Fault), ("slow x3", one_slow_by_three), ("never answers", one_silent)]
+    {
+        let pools = SEEDS.map(|seed| by_default(fault, seed)).collect::<Vec<_>>();
+        let share = |from, to| mean(&pools, |pool| pool.share(0, from, to) * 100.0);
+        let (from, to) = (FAULT.start, FAULT.end);
+        println!(
+            "| {name} | {:.1} % | {:.2} % | {:.1} % |",
+            share(from, from + 1),
+            share(from + 1, to),
+            share(to + 8, to + 12)
+        );
+    }
+}
+
+fn mean(pools: &[Pool], of: impl Fn(&Pool) -> f64) -> f64 {
+    pools.iter().map(of).sum::<f64>() / pools.len() as f64
 }

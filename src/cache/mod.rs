@@ -3,7 +3,8 @@
 //! In the order of a request: [`lookup`] may this request be answered from memory, [`key`] what
 //! does it ask for (with [`query`] and [`device`]), [`vary`] which variant, [`reuse`] is the stored copy good enough, [`validate`] what is said to
 //! client and origin when it is not; then for the answer [`directives`] or those of a [`targeted`] field,
-//! [`freshness`] how long it holds, [`deception`] is it what its path says, [`storable::judge`] may it be stored, and [`status`] how all of it is told.
+//! [`freshness`] how long it holds, [`deception`] is it what its path says, [`storable::judge`] may it be stored, and [`status`] how all of it is told,
+//! [`proxy_status`] beside it how the answer was come by.
 //! Before its time a stored response ends by
 //! [`invalidate`] (what a request that changes things makes invalid) or [`purge`] (what an operator names), by URL or by
 //! [`tags`].
@@ -22,12 +23,14 @@ mod languages;
 mod list;
 pub mod lookup;
 pub mod parts;
+pub mod proxy_status;
 pub mod purge;
 pub mod query;
 pub mod range;
 pub mod reuse;
 pub mod status;
 pub mod storable;
+mod structured;
 pub mod tags;
 pub mod targeted;
 pub mod validate;

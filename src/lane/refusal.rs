@@ -88,6 +88,7 @@ fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<Socket
         backend: None,
         cache: CacheResult::None,
         attempts: 0,
+        hedge: None,
         reason,
         request_id: "",
         generation: edge.peek().generation(),

@@ -6,6 +6,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::ctx::{Ctx, Unlogged};
+use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
 use crate::clock;
@@ -168,15 +169,9 @@ struct Line {
 }
 
 fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
-    let (attempts, member, upstream_time) = match &ctx.exchange {
-        Some(exchange) => {
-            let seen = exchange.seen.lock();
-            (u32::try_from(seen.tried.len()).unwrap_or(u32::MAX), seen.tried.last().cloned(), seen.took)
-        }
-        None => (u32::from(ctx.upgraded.is_some()), None, None),
-    };
-    let native = ctx.upgraded.as_ref().map(|a| a.backend().clone());
-    let backend = member.as_ref().map(|m| &m.backend).or(native.as_ref());
+    let sent = Sent::of(ctx);
+    let backend = sent.backend.as_deref();
+    let upstream_time = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().took);
     let path = request.uri.path_and_query().map_or("", |p| p.as_str());
     edge.access_log().log(&Record {
         time: ctx.wall,
@@ -193,7 +188,8 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
         pool: backend.and(ctx.route.as_ref()).map(|r| r.pool.name()),
         backend: backend.map(|b| b.name()),
         cache: line.cache,
-        attempts,
+        attempts: sent.attempts,
+        hedge: sent.hedge,
         reason: line.reason,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
         generation: ctx.snapshot.generation(),

@@ -11,6 +11,7 @@ mod exchange;
 pub mod explain;
 mod flights;
 mod forward;
+mod handling;
 mod hedge;
 mod http10;
 mod identity;

@@ -10,6 +10,7 @@ use pingora::proxy::Session;
 
 use super::caching;
 use super::ctx::Ctx;
+use super::handling::Sent;
 use super::identity::X_REQUEST_ID;
 use super::request::Refusal;
 use super::{invalidating, notes, purging};
@@ -35,6 +36,11 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     outcome.write_to(name, told.as_deref(), &mut member);
     response.append_header(CACHE_STATUS, member)?;
     response.insert_header(X_CACHE_STATUS, outcome.word().as_str())?;
+    let sent = Sent::of(ctx);
+    if !sent.told(ctx, None).is_empty() {
+        // After those of the proxies behind us (RFC 9209 §2).
+        response.append_header(PROXY_STATUS, proxy_status(ctx, &sent, None))?;
+    }
     if let Some(age) = notes::age_after_validation(session) {
         response.insert_header(AGE, age)?;
     }
@@ -50,19 +56,26 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     Ok(())
 }
 
+/// Our member of `Proxy-Status`.
+fn proxy_status(ctx: &Ctx, sent: &Sent, error: Option<&'static str>) -> String {
+    let mut member = String::with_capacity(64);
+    sent.told(ctx, error).write_to(&ctx.snapshot.config().cache.name, &mut member);
+    member
+}
+
 /// The answer, head and body, to a client whose time is over, for the connection to say.
 pub(super) fn last_word(session: &Session, ctx: &Ctx) -> (String, &'static str) {
     const SENTENCE: &str = "The backend did not answer in time.\n";
-    let name = &ctx.snapshot.config().cache.name;
+    // Written before anything was sent.
+    let member = proxy_status(ctx, &Sent::default(), Some(Failure::Deadline.proxy_error()));
     let date = httpdate::fmt_http_date(clock::wall());
     let body = if session.req_header().method == http::Method::HEAD { "" } else { SENTENCE };
     let id = ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
     let head = format!(
         "HTTP/1.1 504 Gateway Timeout\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\n{PROXY_STATUS}: {name}; error={}\r\n{X_REQUEST_ID}: {id}\r\nDate: {date}\r\n\
+         Cache-Control: no-store\r\n{PROXY_STATUS}: {member}\r\n{X_REQUEST_ID}: {id}\r\nDate: {date}\r\n\
          Connection: close\r\n\r\n",
         SENTENCE.len(),
-        Failure::Deadline.proxy_error(),
     );
     (head, body)
 }
@@ -83,8 +96,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
     response.insert_header(CONTENT_TYPE, "text/plain; charset=utf-8")?;
     response.insert_header(CONTENT_LENGTH, body.len())?;
     response.insert_header(CACHE_CONTROL, "no-store")?;
-    let name = &ctx.snapshot.config().cache.name;
-    response.insert_header(PROXY_STATUS, format!("{name}; error={}", refusal.proxy_error))?;
+    response.insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some(refusal.proxy_error)))?;
     if refusal.status == 503 {
         response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
     }

@@ -122,10 +122,10 @@ pub enum Hedge {
 }
 
 impl Hedge {
-    /// The value of `hedge` in `Proxy-Status`; nothing when the primary was not late.
+    /// The value of `hedge` in `Proxy-Status`; nothing when the primary was not late, or nobody knows what late is.
     pub fn as_str(self) -> Option<&'static str> {
         match self {
-            Hedge::None => None,
+            Hedge::None | Hedge::Denied(NoHedge::Cold) => None,
             Hedge::Won => Some("won"),
             Hedge::Lost => Some("lost"),
             Hedge::Denied(_) => Some("denied"),
@@ -250,6 +250,12 @@ mod tests {
     #[test]
     fn an_answer_in_time_ends_it_without_a_copy() {
         assert_eq!(run(&[Answered(Primary)]), (Action::Commit(Primary), Hedge::None));
+    }
+
+    #[test]
+    fn where_nobody_knows_what_late_is_nothing_was_denied() {
+        assert_eq!(Hedge::Denied(NoHedge::AllSlow).as_str(), Some("denied"));
+        assert_eq!(Hedge::Denied(NoHedge::Cold).as_str(), None);
     }
 
     #[test]

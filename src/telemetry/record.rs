@@ -31,6 +31,7 @@ pub const KEYS: &[&str] = &[
     "backend",
     "cache",
     "attempts",
+    "hedge",
     "reason",
     "request_id",
     "generation",
@@ -69,6 +70,8 @@ pub struct Record<'a> {
     pub cache: CacheResult,
     /// Requests sent to backends for this one.
     pub attempts: u32,
+    /// What became of the copy: `won`, `lost` or `denied`; `None` if it was not late.
+    pub hedge: Option<&'a str>,
     /// Why it ended.
     pub reason: Termination,
     /// The value of `X-Request-Id`.
@@ -112,6 +115,7 @@ impl Record<'_> {
         out.text("backend", self.backend)?;
         out.text("cache", Some(self.cache.as_str()))?;
         out.number("attempts", u64::from(self.attempts))?;
+        out.text("hedge", self.hedge)?;
         out.text("reason", Some(self.reason.as_str()))?;
         out.text("request_id", present(self.request_id))?;
         out.number("generation", self.generation)?;
@@ -294,6 +298,7 @@ pub(super) mod tests {
         backend: None,
         cache: CacheResult::Hit,
         attempts: 0,
+        hedge: None,
         reason: Termination::Done,
         request_id: "4f",
         generation: 3,
@@ -335,7 +340,7 @@ pub(super) mod tests {
                 r#"{"time":"1970-01-01T00:00:00.000Z","client":"127.0.0.1","method":"GET","host":"shop.example","#,
                 r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"bytes":1024,"duration":0.012345,"#,
                 r#""upstream_time":null,"route":"static","pool":null,"backend":null,"cache":"hit","attempts":0,"#,
-                r#""reason":"done","request_id":"4f","generation":3}"#,
+                r#""hedge":null,"reason":"done","request_id":"4f","generation":3}"#,
                 "\n"
             )
         );
@@ -348,8 +353,8 @@ pub(super) mod tests {
             concat!(
                 "time=1970-01-01T00:00:00.000Z client=127.0.0.1 method=GET host=shop.example ",
                 r#"path="/a?b=c" protocol=HTTP/1.1 status=200 bytes=1024 duration=0.012345 "#,
-                "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 reason=done request_id=4f ",
-                "generation=3\n"
+                "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- reason=done ",
+                "request_id=4f generation=3\n"
             )
         );
     }
