@@ -133,7 +133,7 @@ impl Running {
 impl Drop for Running {
     /// Asks it to end, since nginx's workers outlive a master that is killed; then kills it.
     fn drop(&mut self) {
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
         let until = tokio::time::Instant::now() + PATIENCE;
         while asked.is_ok() && tokio::time::Instant::now() < until {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -172,7 +172,7 @@ fn lines(backends: &[SocketAddr], line: impl Fn(usize, &SocketAddr) -> String) -
 }
 
 fn nginx(folder: &Path, address: SocketAddr, backends: &[SocketAddr], caching: Caching) -> String {
-    let servers = lines(backends, |_, address| format!("server {address};\n        "));
+    let servers = lines(backends, |_, address| format!("server {address} max_fails=0;\n        "));
     let cache = match caching {
         Caching::Off => "",
         Caching::Fresh => "proxy_cache hot; proxy_cache_lock on;",

@@ -16,17 +16,18 @@ pub(crate) const HEAD: &str = "| | seed | p50 | p95 | p99 | p99.9 | max | errors
 pub(crate) fn row(name: &str, seed: u64, scenario: &Scenario, measures: &Measures) -> String {
     let [p50, p95, p99, p999, max] = measures.latencies;
     let [fault, whole, second] = measures.amplification;
-    let sick = if scenario.one_sick {
-        let seconds = |at: Option<f64>| at.map_or("never".to_owned(), |at| format!("{at:.1}"));
-        format!("{:.2} | {} | {}", measures.share * 100.0, seconds(measures.away), seconds(measures.back))
-    } else {
-        " | | ".to_owned()
+    let share = if scenario.has_a_sick_one() { format!("{:.2}", measures.share * 100.0) } else { String::new() };
+    let seconds = |at: Option<f64>| match at {
+        _ if !scenario.one_sick => String::new(),
+        Some(at) => format!("{at:.1}"),
+        None => "never".to_owned(),
     };
+    let (away, back) = (seconds(measures.away), seconds(measures.back));
     let [connections, all] = measures.connections;
     let gauge = measures.gauge.map_or(String::new(), |gauge| format!(", gauges {gauge}"));
     format!(
         "| {name} | {seed} | {p50:.1} | {p95:.1} | {p99:.1} | {p999:.1} | {max:.1} | {} | {fault:.3} | {whole:.3} | \
-         {second:.3} | {} | {sick} | {connections} of {all} | {}{gauge} | {:.2} |",
+         {second:.3} | {} | {share} | {away} | {back} | {connections} of {all} | {}{gauge} | {:.2} |",
         measures.errors, measures.hedges, measures.open, measures.late
     )
 }

@@ -39,6 +39,13 @@ pub(crate) struct Scenario {
     pub(crate) target: Target,
 }
 
+impl Scenario {
+    /// Whether one backend is worse off than the others, if only for a time.
+    pub(crate) fn has_a_sick_one(&self) -> bool {
+        self.faults.iter().any(|fault| fault.whom == Whom::Backend(SICK))
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Traffic {
@@ -148,15 +155,15 @@ fn table() -> Vec<Scenario> {
         ),
         hot(
             "hot-alone",
-            "The same without uncached requests beside it",
+            "One hot key, no stale copy allowed, without uncached requests beside it",
             Traffic::HotAlone,
             Caching::Fresh,
             Target { p99: None, p999: None, ..BOUND },
         ),
-        hot("hot-stale", "The same with stale copies allowed", Traffic::Hot, Caching::Stale, target(0.5, 2.0, 1.065)),
+        hot("hot-stale", "One hot key, stale copies allowed", Traffic::Hot, Caching::Stale, target(0.5, 2.0, 1.065)),
         hot(
             "hot-stale-alone",
-            "The same without uncached requests beside it",
+            "One hot key, stale copies allowed, without uncached requests beside it",
             Traffic::HotAlone,
             Caching::Stale,
             Target { p99: None, p999: None, ..BOUND },
