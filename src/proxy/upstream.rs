@@ -107,7 +107,9 @@ pub(super) fn prepare(
         }
         let copying = may_copy(session, &route);
         let has_fallback = caching::has_fallback(session, ctx);
-        let key = session.cache.maybe_cache_key().filter(|_| session.cache.is_cache_lock_writer());
+        // Pingora panics when it is asked for the lock of a cache that was switched off after the key was made.
+        let leads = session.cache.enabled() && session.cache.is_cache_lock_writer();
+        let key = session.cache.maybe_cache_key().filter(|_| leads);
         let waiters = key.and_then(|key| shared.lock.of(key));
         let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         // A request with a body comes here again for each attempt that pingora repeats.
