@@ -40,6 +40,8 @@ pub(crate) struct Measures {
     pub(crate) away: Option<f64>,
     /// When its share is fair again, after the fault's end; seconds.
     pub(crate) back: Option<f64>,
+    /// How long the run went on after the fault.
+    pub(crate) recovery: Duration,
     /// Connections that backends accepted in the fault phase, and in the whole run.
     pub(crate) connections: [usize; 2],
     /// Fetches of the hot key and expiries in the fault phase.
@@ -91,6 +93,7 @@ impl Measures {
             share: share_in(fault.start + SECOND..fault.end),
             away: (away + SECOND <= phases.fault).then_some(away.as_secs_f64()),
             back: back.map(|window| (window.start - fault.end).as_secs_f64()),
+            recovery: phases.recovery,
             connections: [connected(&fault), outcome.connections.len()],
             fetches: fetches(&outcome.received, &fault),
             open: outcome.open,

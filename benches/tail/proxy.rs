@@ -50,7 +50,8 @@ impl Program {
     /// Looks for it in the PATH and where distributions put servers; Hedgerow is at `binary`.
     pub(crate) fn find(kind: Kind, binary: &Path) -> Result<Program, String> {
         let path = match kind {
-            Kind::Hedgerow => Some(binary.to_owned()).filter(|path| path.is_file()),
+            // It is started in another folder than this one.
+            Kind::Hedgerow => fs::canonicalize(binary).ok().filter(|path| path.is_file()),
             _ => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 let mut folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
