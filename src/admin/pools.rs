@@ -133,7 +133,7 @@ impl BackendView {
             in_flight: signals.in_flight.count(),
             ewma_ms: signals.ewma.cost(now).map(milliseconds),
             reported_load: pool.reported_load(member, now).map(|load| load.get()),
-            late: thousandths(signals.late.share().into()),
+            late: thousandths(signals.late.share(now).into()),
             latency_ms: LatencyView::of(&measured(&signals.window.quantiles())),
             latency_without_hedging_ms: LatencyView::of(&estimated(&signals.delays.distribution())),
         }
@@ -200,7 +200,7 @@ fn sample(pool: &Pool, member: &Member, now: Tick) -> BackendSample {
         reported_load: pool.reported_load(member, now).map(|load| load.get()),
         in_flight: signals.in_flight.count().into(),
         ewma: signals.ewma.cost(now),
-        late: signals.late.share().into(),
+        late: signals.late.share(now).into(),
         with_hedging: measured(&signals.window.quantiles()),
         without_hedging: estimated(&signals.delays.distribution()),
     }

@@ -5,9 +5,9 @@
 //! a share of one second's requests, so that no second sees more than budget and burst together, whatever happened
 //! before it. There is no floor in tokens per second: at one request in two seconds it would hedge each of them.
 //!
-//! A copy that lasts longer than a request usually does pays for that when it has ended ([`Copies::settle`]), if need
-//! be from deposits to come: a budget in requests would let a route with a few dear ones spend half of its work on
-//! copies of those.
+//! A token is a copy of usual length. What copies last in the mean, in times of what a request of the route usually
+//! does, is how many tokens one takes: a budget in requests would let a route with a few dear ones spend half of its
+//! work on copies of those.
 //!
 //! **The price.** With a fixed delay either the bucket is empty when a fault begins, and the worst requests find no
 //! token, or the delay is long and the bucket idle. So the delay depends on the level: a full bucket gives to whoever
@@ -16,30 +16,30 @@
 //!
 //! **The governor.** A copy of a dear request is as dear as the request and loses, and does so each time. Deposits
 //! are scaled by what copies were last worth: each one that wins raises the scale, each that loses lowers it, so that
-//! it falls while less than about one in fourteen wins, down to a tenth, which keeps asking. It scales deposits, not
+//! it falls while less than about one in eighteen wins, down to a tenth, which keeps asking. It scales deposits, not
 //! what is in the bucket: the reserve stays for the fault that changes the answer.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::units::Ratio;
 
 /// A copy that wins multiplies the governor's scale by this, one that loses by [`LOST`]: they hold each other where
-/// one in fourteen wins (1.3 x 0.98^13 = 1). Of healthy answers, lognormal as in docs/tail.md, one in thirty does.
-const WON: f32 = 1.3;
+/// one in eighteen wins (1.4 x 0.98^17 = 1). Of healthy answers, lognormal as in docs/tail.md, one in thirty does.
+const WON: f32 = 1.4;
 const LOST: f32 = 0.98;
 
 /// The governor's lowest scale: of a budget of 5 %, half a per cent.
 const LEAST_SCALE: f32 = 0.1;
 
-/// A copy is long when it lasts this many times the route's median: few healthy answers do.
-const LONG: u32 = 4;
+/// A copy counts as at most this many of usual length: one that stalls as its primary did is not a dear one.
+const LONGEST: f32 = 16.0;
 
-/// The deepest debt, in full buckets: a copy that stalls as its primary did must not end hedging for long.
-const DEBT: i64 = 1;
+/// The weight of one copy's length among all before it.
+const LENGTH_WEIGHT: f32 = 1.0 / 16.0;
 
 /// One token.
-const TOKEN: i64 = 1_000_000;
+const TOKEN: u64 = 1_000_000;
 
 /// A budget's size.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,11 +64,12 @@ pub enum NoCopy {
 #[derive(Debug)]
 pub struct Copies {
     /// Millionths of a token that one request deposits at full scale.
-    per_request: i64,
+    per_request: u64,
     burst: f64,
-    /// Below zero while longer copies are paid for.
-    tokens: AtomicI64,
-    most: AtomicI64,
+    tokens: AtomicU64,
+    most: AtomicU64,
+    /// What copies last in the mean, in times of a usual request, at least 1; as the bits of an `f32`.
+    length: AtomicU32,
     /// The governor's scale, as the bits of an `f32`.
     scale: AtomicU32,
     requests: AtomicU64,
@@ -80,10 +81,11 @@ impl Copies {
     /// A bucket that is empty but for one token's room.
     pub fn new(params: Params) -> Copies {
         Copies {
-            per_request: (params.budget.get() * TOKEN as f64).round() as i64,
+            per_request: (params.budget.get() * TOKEN as f64).round() as u64,
             burst: params.burst.get(),
-            tokens: AtomicI64::new(0),
-            most: AtomicI64::new(TOKEN),
+            tokens: AtomicU64::new(0),
+            most: AtomicU64::new(TOKEN),
+            length: AtomicU32::new(1.0f32.to_bits()),
             scale: AtomicU32::new(1.0f32.to_bits()),
             requests: AtomicU64::new(0),
             sized_at: AtomicU64::new(0),
@@ -94,8 +96,8 @@ impl Copies {
     pub fn deposit(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let most = self.most.load(Ordering::Relaxed);
-        let gift = (self.per_request as f64 * f64::from(self.scale())) as i64;
-        let add = |tokens: i64| Some((tokens + gift).min(most));
+        let gift = (self.per_request as f64 * f64::from(self.scale())) as u64;
+        let add = |tokens: u64| Some((tokens + gift).min(most));
         let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
@@ -103,7 +105,7 @@ impl Copies {
     pub fn publish(&self) {
         let requests = self.requests.load(Ordering::Relaxed);
         let since = requests - self.sized_at.swap(requests, Ordering::Relaxed);
-        let most = ((since as f64 * self.burst) as i64).saturating_mul(TOKEN).max(TOKEN);
+        let most = ((since as f64 * self.burst) as u64).saturating_mul(TOKEN).max(TOKEN);
         // It shrinks slowly: one quiet second does not make what comes after it a quiet time.
         let last = self.most.load(Ordering::Relaxed);
         let most = most.max(last / 2);
@@ -120,18 +122,18 @@ impl Copies {
         if self.per_request == 0 {
             return Err(NoCopy::BudgetOff);
         }
-        let price = TOKEN / i64::from(waiting.max(1));
-        let held_back = (self.most.load(Ordering::Relaxed) as f64 * reserve(age, delay)) as i64;
-        let take = |tokens: i64| (tokens >= held_back.max(price)).then(|| tokens - price);
+        let price = self.price(waiting);
+        let held_back = (self.most.load(Ordering::Relaxed) as f64 * reserve(age, delay)) as u64;
+        let take = |tokens: u64| (tokens >= held_back.max(price)).then(|| tokens - price);
         let taken = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.map(|_| ()).map_err(|_| NoCopy::BudgetSpent)
     }
 
     /// Gives back a token that was not used.
     pub fn restore(&self, waiting: u32) {
-        let price = TOKEN / i64::from(waiting.max(1));
+        let price = self.price(waiting);
         let most = self.most.load(Ordering::Relaxed);
-        let back = |tokens: i64| Some((tokens + price).min(most));
+        let back = |tokens: u64| Some((tokens + price).min(most));
         let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, back);
     }
 
@@ -142,21 +144,30 @@ impl Copies {
 
     /// A copy that `lasted` so long was answered first, or was not; `usual` is what a request of the route lasts.
     pub fn settle(&self, won: bool, lasted: Duration, usual: Option<Duration>) {
-        if let Some(usual) = usual.filter(|usual| lasted > *usual * LONG) {
-            let surcharge = (lasted.as_secs_f64() / usual.as_secs_f64() * TOKEN as f64) as i64 - TOKEN;
-            let most = self.most.load(Ordering::Relaxed);
-            let pay = |tokens: i64| Some(tokens.saturating_sub(surcharge).max(-DEBT * most).min(tokens));
-            let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay);
+        if let Some(usual) = usual {
+            let length = (lasted.as_secs_f32() / usual.as_secs_f32()).clamp(1.0, LONGEST);
+            let next = |bits| {
+                let mean = f32::from_bits(bits);
+                Some((mean + (length - mean) * LENGTH_WEIGHT).to_bits())
+            };
+            let _ = self.length.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         }
         let factor = if won { WON } else { LOST };
         let next = |bits| Some((f32::from_bits(bits) * factor).clamp(LEAST_SCALE, 1.0).to_bits());
         let _ = self.scale.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// How full the bucket is, 0 to 1; in debt it is empty.
+    /// What a copy costs for an answer that so many wait for: never more than the bucket can hold.
+    fn price(&self, waiting: u32) -> u64 {
+        let length = f32::from_bits(self.length.load(Ordering::Relaxed));
+        let whole = (TOKEN as f64 * f64::from(length)) as u64;
+        whole.min(self.most.load(Ordering::Relaxed)) / u64::from(waiting.max(1))
+    }
+
+    /// How full the bucket is, 0 to 1.
     pub fn level(&self) -> f64 {
         let most = self.most.load(Ordering::Relaxed).max(1);
-        (self.tokens.load(Ordering::Relaxed) as f64 / most as f64).clamp(0.0, 1.0)
+        (self.tokens.load(Ordering::Relaxed) as f64 / most as f64).min(1.0)
     }
 
     /// The governor's scale, 0.1 to 1.
@@ -293,17 +304,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_copy_is_paid_for_by_its_length() {
+    fn where_copies_are_long_each_costs_as_many() {
         let copies = copies(5);
         (0..3).for_each(|_| second(&copies, 400));
-        copies.settle(true, 39 * D, Some(10 * D));
-        assert_eq!(copies.level(), 1.0, "not long");
-        copies.settle(true, 31 * D, Some(D));
-        assert_eq!(copies.level(), 0.0);
-        // 14 tokens were there, 30 are owed, 14 at most: the next comes after 15 more have been deposited.
-        (0..20 * 14).for_each(|_| copies.deposit());
-        assert_eq!(copies.withdraw(2 * D, D, 1), Err(NoCopy::BudgetSpent));
-        (0..20).for_each(|_| copies.deposit());
+        copies.settle(true, 1_000 * D, Some(D));
+        assert!(copies.withdraw(2 * D, D, 1).is_ok() && copies.level() > 0.8, "one long copy is an accident");
+        (0..60).for_each(|_| copies.settle(true, 30 * D, Some(D)));
+        second(&copies, 400);
         assert_eq!(copies.withdraw(2 * D, D, 1), Ok(()));
+        assert_eq!(copies.level(), 0.0, "the whole bucket");
+        (0..60).for_each(|_| copies.settle(true, D / 2, Some(D)));
+        (0..30).for_each(|_| copies.deposit());
+        assert_eq!(copies.withdraw(2 * D, D, 1), Ok(()), "they are short again");
     }
 }

@@ -144,7 +144,7 @@ impl Signals {
     /// The delay has passed without an answer.
     pub fn late(&self, trial: &mut Trial, now: Tick) -> Option<bool> {
         let elapsed = now.since(trial.started);
-        self.judged(trial, elapsed, false)
+        self.judged(trial, elapsed, false, now)
     }
 
     /// The head of a final response came; returns the time it took, and whether it was late, if that is news. `route`
@@ -160,7 +160,7 @@ impl Signals {
         trial.progress = Progress::Answered;
         self.in_flight.answered(&mut trial.token);
         self.window.record(took);
-        self.failing.observe(error);
+        self.failing.observe(error, now);
         let scaled = trial.expect.scaled(took);
         if error {
             // Errors come fast; they must not make a backend look so.
@@ -172,13 +172,13 @@ impl Signals {
             self.delays.answered(took);
             learning.iter().for_each(|delays| delays.answered(took));
         }
-        (took, self.judged(trial, took, true))
+        (took, self.judged(trial, took, true, now))
     }
 
     /// The attempt failed; `usual` is the 99th percentile of the pool's best backend.
     pub fn failed(&self, trial: &mut Trial, usual: Option<Duration>, now: Tick) {
         trial.progress = Progress::Failed;
-        self.failing.observe(true);
+        self.failing.observe(true, now);
         self.penalise(now.since(trial.started), usual, now);
     }
 
@@ -202,7 +202,7 @@ impl Signals {
             if trial.expect.delay.is_some_and(|delay| elapsed >= delay) {
                 self.in_flight.abandon(&mut trial.token, now);
             }
-            late = self.judged(&mut trial, elapsed, false);
+            late = self.judged(&mut trial, elapsed, false, now);
         }
         if trial.kind == Kind::Probe {
             self.probes.done();
@@ -211,9 +211,9 @@ impl Signals {
         late
     }
 
-    fn judged(&self, trial: &mut Trial, elapsed: Duration, answered: bool) -> Option<bool> {
+    fn judged(&self, trial: &mut Trial, elapsed: Duration, answered: bool, now: Tick) -> Option<bool> {
         let late = trial.judge(elapsed, answered)?;
-        self.late.observe(late);
+        self.late.observe(late, now);
         Some(late)
     }
 }
@@ -264,7 +264,7 @@ mod tests {
         let signals = Signals::default();
         let trial = signals.begin(Kind::Primary, expect(20), at(0));
         assert_eq!(signals.end(trial, &[], at(5)), None);
-        assert_eq!(signals.late.share(), 0.0);
+        assert_eq!(signals.late.share(at(5)), 0.0);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::config;
 use crate::tail::amplification::{Amplification, Counts};
 use crate::tail::budget::{self, Budget};
 use crate::tail::delays::Delays;
-use crate::tail::exceedance;
+use crate::tail::exceedance::{self, Exceedance};
 use crate::tail::health::{MayEject, State};
 use crate::tail::hedging::{Asked, Hedging};
 use crate::tail::probation::Room;
@@ -64,6 +64,8 @@ pub struct Pool {
     ledger: Budget,
     /// The times of all routes' answers.
     delays: Delays,
+    /// The share of all primaries that were late.
+    late: Exceedance,
     /// Copies in flight.
     copies: AtomicU32,
     /// Connections of losers that may be closed.
@@ -96,6 +98,7 @@ impl Pool {
             changed: Notify::new(),
             ledger,
             delays: Delays::new(),
+            late: Exceedance::of_all(),
             copies: AtomicU32::new(0),
             closes: Budget::new(CLOSES),
             amplification: Mutex::default(),
@@ -209,14 +212,13 @@ impl Pool {
     /// What is to be known of the pool where a late request asks for a copy.
     pub fn asked(&self, age: Duration, delay: Duration, waiting: u32, now: Tick) -> Asked {
         let members = self.members.load();
-        let usable = members.iter().filter(|m| !matches!(m.backend.state(now), State::Ejected(_)));
         Asked {
             age,
             delay,
             waiting,
             in_flight: members.iter().map(|m| m.backend.signals().in_flight.count()).sum(),
             copies: self.copies.load(Ordering::Relaxed),
-            all_slow: exceedance::all_slow(usable.map(|m| m.backend.signals().late.share())),
+            all_slow: self.late.is_all_slow(now),
         }
     }
 
@@ -231,14 +233,18 @@ impl Pool {
 
     /// Takes it that an attempt at `backend` was late or in time.
     pub(super) fn judge(&self, backend: &Backend, late: Option<bool>, now: Tick) {
-        let Some(late) = late.filter(|late| *late || backend.is_suspected()) else { return };
+        let Some(late) = late else { return };
+        self.late.observe(late, now);
+        if !late && !backend.is_suspected() {
+            return;
+        }
         let members = self.members.load();
         let (mut shares, mut out) = (Vec::with_capacity(members.len()), 0);
         for member in members.iter() {
             let is_out = matches!(member.backend.state(now), State::Ejected(_) | State::Probation);
             out += usize::from(is_out);
             if !is_out && member.backend.address() != backend.address() {
-                shares.push(member.backend.signals().late.share());
+                shares.push(member.backend.signals().late.share(now));
             }
         }
         let room = Room::of(members.len(), out, self.config.probation.share);
@@ -261,7 +267,7 @@ impl Pool {
         let others = members
             .iter()
             .filter(|m| m.backend.address() != backend.address() && !matches!(m.backend.state(now), State::Ejected(_)));
-        let failing = exceedance::mean(others.clone().map(|m| m.backend.signals().failing.share()));
+        let failing = exceedance::mean(others.clone().map(|m| m.backend.signals().failing.share(now)));
         let may = MayEject::others(others.count(), failing);
         if may != MayEject::PeersFail {
             backend.signals().penalise(Duration::ZERO, self.usual(), now);

@@ -16,7 +16,7 @@ use hedgerow::balance::least_loaded::{Candidate, pick};
 use hedgerow::tail::budget::{self, Budget};
 use hedgerow::tail::deferred::{Deferred, Place};
 use hedgerow::tail::delays::Delays;
-use hedgerow::tail::exceedance;
+use hedgerow::tail::exceedance::{self, Exceedance};
 use hedgerow::tail::health::{self, Health, MayEject, State};
 use hedgerow::tail::hedging::{self, Asked, Hedging};
 use hedgerow::tail::probation::{self, Room};
@@ -107,6 +107,7 @@ pub(crate) struct Pool {
     delays: Delays,
     ledger: Budget,
     deferred: Deferred<u64>,
+    late: Exceedance,
     copies: u32,
     rng: fastrand::Rng,
     now: Tick,
@@ -191,6 +192,7 @@ impl Pool {
             delays: Delays::new(),
             ledger: Budget::new(budget::Params::default()),
             deferred: Deferred::new(),
+            late: Exceedance::of_all(),
             copies: 0,
             rng: fastrand::Rng::with_seed(seed),
             now: START,
@@ -535,7 +537,7 @@ impl Pool {
         let now = self.now;
         let usual = self.usual();
         let others = self.backends.iter().enumerate().filter(|&(other, b)| other != index && !b.is_ejected(now));
-        let failing = exceedance::mean(others.clone().map(|(_, b)| b.signals.failing.share()));
+        let failing = exceedance::mean(others.clone().map(|(_, b)| b.signals.failing.share(now)));
         let failing = if answered { failing } else { 0.0 };
         let may = MayEject::others(others.count(), failing);
         let backend = &mut self.backends[index];
@@ -548,12 +550,13 @@ impl Pool {
     fn judge(&mut self, index: usize, late: Option<bool>) {
         let (Some(late), true) = (late, self.load.hedge.is_some()) else { return };
         let now = self.now;
+        self.late.observe(late, now);
         let others = self
             .backends
             .iter()
             .enumerate()
             .filter(|&(other, b)| other != index && !b.is_ejected(now) && !b.is_on_probation(now));
-        let peers = exceedance::mean(others.map(|(_, b)| b.signals.late.share()));
+        let peers = exceedance::mean(others.map(|(_, b)| b.signals.late.share(now)));
         let out = self.backends.iter().filter(|b| b.is_ejected(now) || b.is_on_probation(now)).count();
         let room = Room::of(self.backends.len(), out, self.load.probation.share);
         let backend = &mut self.backends[index];
@@ -623,14 +626,13 @@ impl Pool {
 
     fn try_copy(&mut self, id: u64, age: Duration, delay: Duration) -> Result<(), NoHedge> {
         let now = self.now;
-        let shares = self.backends.iter().filter(|b| !b.is_ejected(now)).map(|b| b.signals.late.share());
         let asked = Asked {
             age,
             delay,
             waiting: 1,
             in_flight: self.backends.iter().map(|b| b.signals.in_flight.count()).sum(),
             copies: self.copies,
-            all_slow: exceedance::all_slow(shares),
+            all_slow: self.late.is_all_slow(now),
         };
         self.hedging.admit(&asked, &self.ledger, now)?;
         if self.begin(id, Kind::Copy) {
