@@ -183,7 +183,7 @@ fn reserve(age: Duration, delay: Duration) -> f64 {
         return 0.0;
     }
     // A hair less at the delay itself: a full bucket is one to the last millionth.
-    (2.0 - age.as_secs_f64() / delay.as_secs_f64()).clamp(0.0, 0.999)
+    (2.0 - age.as_secs_f64() / delay.as_secs_f64()).clamp(0.0, 0.8)
 }
 
 #[cfg(test)]
