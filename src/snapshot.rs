@@ -11,6 +11,7 @@ use http::{HeaderValue, Version};
 use crate::config::{self, Config};
 use crate::routing::Table;
 use crate::tail::hedging::Hedging;
+use crate::tail::stalls::Stalls;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::units::Tick;
 use crate::upstream::Pool;
@@ -58,6 +59,8 @@ pub struct Route {
     pub hedging: Arc<Hedging>,
     /// Those that were denied a copy.
     pub deferrals: Arc<Deferrals>,
+    /// When a body has stalled; nothing where bodies are not rescued.
+    pub stalls: Option<Arc<Stalls>>,
 }
 
 impl Snapshot {
@@ -144,6 +147,7 @@ impl Snapshot {
     pub fn tick(&self, now: Tick) {
         self.pools.iter().for_each(|pool| pool.tick(now));
         self.routes.iter().for_each(|route| route.hedging.publish(&route.pool.delays().distribution(), now));
+        self.routes.iter().filter_map(|route| route.stalls.as_ref()).for_each(|stalls| stalls.publish(now));
     }
 
     /// All pools, in the order written.
@@ -174,6 +178,8 @@ fn route_of(
     });
     let hedging = old.map_or_else(|| Arc::new(Hedging::new(hedge.clone(), slow_from)), |old| old.hedging.clone());
     let deferrals = old.map_or_else(Arc::default, |old| old.deferrals.clone());
+    let known = || old.and_then(|old| old.stalls.clone()).unwrap_or_else(|| Arc::new(Stalls::new(hedge.min_delay)));
+    let stalls = route.rescue.then(known);
     let metrics = metrics.route(&route.name);
-    Some(Arc::new(Route { config: route.clone(), pool, metrics, hedging, deferrals }))
+    Some(Arc::new(Route { config: route.clone(), pool, metrics, hedging, deferrals, stalls }))
 }

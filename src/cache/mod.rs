@@ -27,6 +27,7 @@ pub mod proxy_status;
 pub mod purge;
 pub mod query;
 pub mod range;
+pub mod rescue;
 pub mod reuse;
 pub mod status;
 pub mod storable;

@@ -168,11 +168,19 @@ impl Attempts {
         let picked = route.pool.pick(&seen.tried, kind, now, &mut fastrand::Rng::new());
         let member =
             picked.map_err(|none| if kind == Kind::Primary { *seen.failure.get_or_insert(none) } else { none })?;
+        drop(seen);
+        let attempt = self.begin_at(&member, kind, now);
+        Ok((member, attempt))
+    }
+
+    /// Begins an attempt at this backend.
+    pub(super) fn begin_at(&mut self, member: &Arc<Member>, kind: Kind, now: Tick) -> Attempt {
+        let route = &self.exchange.route;
+        let mut seen = self.exchange.seen.lock();
         seen.tried.push(member.clone());
         seen.began.get_or_insert(now);
         self.made += u32::from(kind == Kind::Primary);
-        let attempt = route.pool.begin(&member, kind, &route.hedging, now);
-        Ok((member, attempt))
+        route.pool.begin(member, kind, &route.hedging, now)
     }
 
     /// The request as it is sent for one more time, told which time it is.

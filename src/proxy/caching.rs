@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, RANGE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::predictor::CacheablePredictor;
 use pingora::cache::{
@@ -22,8 +22,8 @@ use super::flights::Flights;
 use super::invalidating;
 use super::parts;
 use super::uses;
-use crate::cache::directives::RequestDirectives;
-use crate::cache::freshness::{self, Freshness};
+use crate::cache::directives::{RequestDirectives, ResponseDirectives};
+use crate::cache::freshness::{self, Freshness, Lifetime};
 use crate::cache::parts::Wanted;
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
@@ -260,10 +260,40 @@ pub(super) fn admit(
     now: SystemTime,
 ) -> Result<(Freshness, ResponseHeader), NotStorable> {
     let policy = &route.config.cache;
-    let directives = targeted::directives(&response.headers, &ctx.snapshot.config().cache.targets);
+    let targets = &ctx.snapshot.config().cache.targets;
+    let (directives, lifetime, initial_age) = judge(route, targets, session.req_header(), response, asked, now)?;
+    if length(&response.headers).is_some_and(|n| n > store.max_object()) {
+        return Err(NotStorable::TooLarge);
+    }
+    if is_new_variant(session, &response.headers) {
+        let kept = session.cache.maybe_cache_key().map_or(0, |key| store.variants(key.primary_bin()));
+        policy.vary.admit_variant(kept)?;
+    }
+    let mut header = response.clone();
+    let mut kept = response.headers.clone();
+    storable::strip(&mut kept, &directives, policy.storable.set_cookie);
+    if let (false, Some(date)) = (kept.contains_key(DATE), date::field(now)) {
+        // RFC 9110 §6.6.1: what is kept gets the time of its receipt.
+        kept.insert(DATE, date);
+    }
+    replace_fields(&mut header, &kept);
+    Ok((Freshness { lifetime, received: now, initial_age }, header))
+}
+
+/// May this response be stored by what it and its request say, whatever there is room for? What it says of its lifetime,
+/// and its age.
+pub(super) fn judge(
+    route: &Route,
+    targets: &[HeaderName],
+    request: &RequestHeader,
+    response: &ResponseHeader,
+    asked: SystemTime,
+    now: SystemTime,
+) -> Result<(ResponseDirectives, Lifetime, Duration), NotStorable> {
+    let policy = &route.config.cache;
+    let directives = targeted::directives(&response.headers, targets);
     let lifetime = freshness::lifetime(&policy.freshness, response.status, &response.headers, &directives, now);
     let initial_age = freshness::initial_age(&response.headers, asked, now);
-    let request = session.req_header();
     // A client's HEAD was sent upstream as a GET.
     let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
     storable::judge(
@@ -282,22 +312,7 @@ pub(super) fn admit(
             initial_age,
         },
     )?;
-    if length(&response.headers).is_some_and(|n| n > store.max_object()) {
-        return Err(NotStorable::TooLarge);
-    }
-    if is_new_variant(session, &response.headers) {
-        let kept = session.cache.maybe_cache_key().map_or(0, |key| store.variants(key.primary_bin()));
-        policy.vary.admit_variant(kept)?;
-    }
-    let mut header = response.clone();
-    let mut kept = response.headers.clone();
-    storable::strip(&mut kept, &directives, policy.storable.set_cookie);
-    if let (false, Some(date)) = (kept.contains_key(DATE), date::field(now)) {
-        // RFC 9110 §6.6.1: what is kept gets the time of its receipt.
-        kept.insert(DATE, date);
-    }
-    replace_fields(&mut header, &kept);
-    Ok((Freshness { lifetime, received: now, initial_age }, header))
+    Ok((directives, lifetime, initial_age))
 }
 
 /// Whether the response varies and is not there to replace a stored variant.

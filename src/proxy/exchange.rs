@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::deadlines::Patience;
+use super::rescue;
 use super::resume::Resume;
 use crate::cache::validate::Mismatch;
 use crate::clock;
@@ -37,6 +38,8 @@ pub struct Exchange {
     pub copying: Result<(), NoHedge>,
     /// Whether a stale copy may stand in for an error: then none is waited out.
     pub has_fallback: bool,
+    /// What is to be known to have the rest of a body from another backend; nothing if that is not to be.
+    pub rescue: Option<rescue::Terms>,
     /// How many others wait for the answer, if it is fetched for a key of the cache.
     pub waiters: Option<Arc<AtomicU32>>,
     /// When the request came: waiting for another's fetch and all attempts together have the route's timeout.
@@ -66,6 +69,7 @@ impl Exchange {
             resume: None,
             copying: Err(NoHedge::Unsafe),
             has_fallback: false,
+            rescue: None,
             waiters: None,
             started,
             patience: None,
@@ -90,6 +94,11 @@ impl Exchange {
     /// Whether it may be copied, and what is at hand where it fails.
     pub(super) fn hedging(self, copying: Result<(), NoHedge>, has_fallback: bool) -> Exchange {
         Exchange { copying, has_fallback, ..self }
+    }
+
+    /// Whether a body that stalls or breaks off may be gone on with from another backend.
+    pub(super) fn rescuing(self, rescue: Option<rescue::Terms>) -> Exchange {
+        Exchange { rescue, ..self }
     }
 
     /// Others wait for the answer too.

@@ -24,6 +24,7 @@ use pingora::{Error, ErrorType, Result};
 use super::attempts::{Attempts, Wait};
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::leg::Leg;
+use super::rescue::Rescue;
 use super::resume::{Resume, Splice, Verdict};
 use super::upload::{self, NoBody, Upload};
 use crate::cache::reuse;
@@ -93,6 +94,10 @@ pub struct UpstreamSession {
     rest: Option<(Resume, Box<RequestHeader>)>,
     /// A 304 in place of an answer to HEAD that says as much.
     confirmed: Option<Box<ResponseHeader>>,
+    /// The request, until it is known whether the body that answers it may be rescued.
+    asked: Option<Box<RequestHeader>>,
+    /// What keeps a body that may be.
+    rescue: Option<Box<Rescue>>,
     /// What is stored and the rest, as one response.
     splice: Option<Box<Splice>>,
     interim: u32,
@@ -112,6 +117,8 @@ impl UpstreamSession {
             upload: None,
             rest: None,
             confirmed: None,
+            asked: None,
+            rescue: None,
             splice: None,
             interim: 0,
             total: None,
@@ -133,7 +140,16 @@ impl UpstreamSession {
 
     async fn next_head(&mut self) -> Result<(), Failure> {
         self.any_head().await?;
-        self.judge_rest().await
+        self.judge_rest().await?;
+        if let (Some(leg), Some(attempts), true) = (&self.leg, &self.attempts, self.has_final_head()) {
+            self.rescue = self.asked.take().and_then(|asked| Rescue::of(asked, leg, attempts.exchange())).map(Box::new);
+        }
+        Ok(())
+    }
+
+    fn has_final_head(&self) -> bool {
+        let head = self.leg.as_ref().and_then(|leg| leg.http.response_header());
+        head.is_some_and(|head| !head.status.is_informational())
     }
 
     /// What comes in answer to a request for the rest of something: the rest, another answer, or nothing of use.
@@ -172,7 +188,10 @@ impl UpstreamSession {
             }
             self.confirmed = confirmed(&leg, attempts.exchange());
             self.leg = Some(leg);
-            self.rest = attempts.exchange().resume.clone().map(|resume| (resume, request));
+            match attempts.exchange().resume.clone() {
+                Some(resume) => self.rest = Some((resume, request)),
+                None => self.asked = Some(request),
+            }
             return Ok(());
         }
         let Some(mut leg) = self.leg.take() else { return Err(Failure::NoBackend) };
@@ -198,14 +217,15 @@ impl UpstreamSession {
         if let Some(stored) = self.splice.as_mut().and_then(|splice| splice.next()) {
             return Ok(Some(stored));
         }
-        let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_ref()) else { return Ok(None) };
+        let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_mut()) else { return Ok(None) };
         if self.total.is_some_and(|total| total.left(clock::now()).is_none()) {
             attempts.fail(&mut leg.attempt, Failure::TotalTimeout);
             return Err(Failure::TotalTimeout);
         }
-        let read = match self.upload.as_mut() {
-            Some(upload) => upload.until_body(leg, attempts.exchange()).await,
-            None => {
+        let read = match (self.upload.as_mut(), self.rescue.as_mut()) {
+            (Some(upload), _) => upload.until_body(leg, attempts.exchange()).await,
+            (None, Some(rescue)) => rescue.read(leg, attempts).await,
+            (None, None) => {
                 let read = leg.http.read_response_body().await;
                 read.map_err(|e| Failure::of_read(&e, Failure::BetweenBytesTimeout))
             }

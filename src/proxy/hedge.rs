@@ -21,7 +21,7 @@ use crate::upstream::{Attempt, Failure};
 pub(super) const ATTEMPT: &str = "X-Hedgerow-Attempt";
 
 /// How long the answer of a loser is waited for, so that its connection need not be closed.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A race that was lost: the last attempt, and what it died of.
 pub(super) struct Lost {
@@ -291,12 +291,17 @@ async fn woken(deferral: Option<&Deferral>) {
 
 /// The request as it is sent for the `nth` time.
 pub(super) fn numbered(request: &RequestHeader, nth: usize, kind: Kind) -> RequestHeader {
-    let mut request = request.clone();
     let word = match kind {
         Kind::Primary => "retry",
         Kind::Copy => "hedge",
         Kind::Probe => "probe",
     };
+    marked(request, nth, word)
+}
+
+/// The same, sent for what `word` says.
+pub(super) fn marked(request: &RequestHeader, nth: usize, word: &str) -> RequestHeader {
+    let mut request = request.clone();
     if let (true, Ok(value)) = (nth > 1, HeaderValue::from_str(&format!("{nth}; {word}"))) {
         // A name and a value that are always allowed.
         let _infallible = request.insert_header(ATTEMPT, value);

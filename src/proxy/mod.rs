@@ -23,6 +23,7 @@ mod parts;
 mod purging;
 mod reported;
 mod request;
+mod rescue;
 mod respond;
 mod resume;
 mod slow;

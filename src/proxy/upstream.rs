@@ -16,7 +16,7 @@ use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
 use super::resume::{self, Resume};
-use super::{deadlines, identity, reported};
+use super::{deadlines, identity, reported, rescue};
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -112,6 +112,7 @@ pub(super) fn prepare(
         let key = session.cache.maybe_cache_key().filter(|_| leads);
         let waiters = key.and_then(|key| shared.lock.of(key));
         let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
+        let rescue = rescue::terms(session, request, ctx);
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
@@ -120,6 +121,7 @@ pub(super) fn prepare(
                 .hedging(copying, has_fallback)
                 .awaited_by(waiters)
                 .hurried(patience, for_all)
+                .rescuing(rescue)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         let exchange = exchange.clone();

@@ -15,4 +15,5 @@ pub mod hedging;
 pub mod probation;
 pub mod race;
 pub mod signals;
+pub mod stalls;
 pub mod window;

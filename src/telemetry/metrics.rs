@@ -226,6 +226,7 @@ pub struct PoolMetrics {
     /// Microseconds.
     pub(super) wasted: AtomicU64,
     pub(super) probes: Counter,
+    pub(super) rescues: Tally,
 }
 
 impl PoolMetrics {
@@ -238,6 +239,7 @@ impl PoolMetrics {
             hedges_denied: Tally::new(names::HEDGE_DENIALS),
             wasted: AtomicU64::new(0),
             probes: Counter::default(),
+            rescues: Tally::new(names::RESCUE_RESULTS),
         }
     }
 
@@ -275,6 +277,11 @@ impl PoolMetrics {
     /// Counts a copy that tries a backend on probation.
     pub fn probe_sent(&self) {
         self.probes.inc();
+    }
+
+    /// Counts what became of a body that stalled or broke off; `result` is one of [`names::RESCUE_RESULTS`].
+    pub fn rescued(&self, result: &str) {
+        self.rescues.add(result);
     }
 
     /// Counts the time from an attempt's start to the first byte of its response head.

@@ -128,6 +128,9 @@ pub const HEDGING: &[&str] = &["with", "without"];
 pub const HEDGE_DENIALS: &[&str] =
     &["no-backend", "all-slow", "budget-off", "budget-spent", "ledger-spent", "in-flight", "deadline", "other"];
 
+/// What became of a body that stalled or broke off on a route whose bodies are rescued.
+pub const RESCUE_RESULTS: &[&str] = &["spliced", "lost", "failed", "denied", "other"];
+
 /// What became of an attempt.
 pub const ATTEMPT_RESULTS: &[&str] = &[
     "ok",
@@ -209,6 +212,8 @@ definitions! {
         "Requests sent to a backend, by what became of them";
     RETRIES: "hedgerow_retries_total" Counter None, &[POOL, words("reason", RETRY_REASONS)],
         "Attempts made because an earlier one failed";
+    RESCUES: "hedgerow_rescues_total" Counter None, &[POOL, words("result", RESCUE_RESULTS)],
+        "Bodies that stalled or broke off and were to be gone on with from another backend, by what became of that";
     EJECTIONS: "hedgerow_ejections_total" Counter None, &[POOL, BACKEND, words("reason", EJECTION_REASONS)],
         "Times a backend was taken out";
     HEALTH_CHECKS: "hedgerow_health_checks_total" Counter None, &[POOL, BACKEND, words("result", HEALTH_CHECK_RESULTS)],
@@ -338,6 +343,7 @@ mod tests {
             BACKEND_STATES,
             ATTEMPT_RESULTS,
             RETRY_REASONS,
+            RESCUE_RESULTS,
             EJECTION_REASONS,
             HEALTH_CHECK_RESULTS,
             PURGE_KINDS,

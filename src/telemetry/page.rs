@@ -203,6 +203,9 @@ impl Page {
         page.family(&names::RETRIES, |family| {
             pools.iter().try_for_each(|(pool, metrics)| family.tally([pool], &metrics.retries))
         })?;
+        page.family(&names::RESCUES, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.tally([pool], &metrics.rescues))
+        })?;
         page.family(&names::EJECTIONS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.ejections))
         })?;

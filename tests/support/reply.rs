@@ -38,6 +38,7 @@ enum Shape {
 enum Part {
     Bytes(Vec<u8>),
     Gate(Gate),
+    Pause(Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,12 @@ impl Reply {
         self
     }
 
+    /// Takes its time here, within the body: for tests of what slowness itself does, never to wait for an event.
+    pub fn pause(mut self, time: Duration) -> Reply {
+        self.parts.push(Part::Pause(time));
+        self
+    }
+
     /// Waits for the gate before anything is said.
     pub fn held_by(mut self, gate: &Gate) -> Reply {
         self.held_by = Some(gate.clone());
@@ -218,12 +225,7 @@ impl Reply {
         if let Some(gate) = &self.held_by {
             wait(gate, wire).await?;
         }
-        if !self.after.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(self.after) => {}
-                () = wire.peer_gone() => return None,
-            }
-        }
+        pause(self.after, wire).await?;
         for interim in &self.interim {
             wire.send(interim.as_bytes()).await.then_some(())?;
         }
@@ -238,6 +240,7 @@ impl Reply {
         for part in &self.parts {
             match part {
                 Part::Gate(gate) => wait(gate, wire).await?,
+                Part::Pause(time) => pause(*time, wire).await?,
                 Part::Bytes(bytes) if self.shape == Shape::Chunked => {
                     wire.send(&client::chunk_of(bytes)).await.then_some(())?;
                 }
@@ -279,6 +282,17 @@ impl Reply {
 async fn wait(gate: &Gate, wire: &mut Wire) -> Option<()> {
     tokio::select! {
         () = gate.pass() => Some(()),
+        () = wire.peer_gone() => None,
+    }
+}
+
+/// Lets so much time pass, or gives `None` when the peer leaves first.
+async fn pause(time: Duration, wire: &mut Wire) -> Option<()> {
+    if time.is_zero() {
+        return Some(());
+    }
+    tokio::select! {
+        () = tokio::time::sleep(time) => Some(()),
         () = wire.peer_gone() => None,
     }
 }
