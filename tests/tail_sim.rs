@@ -279,22 +279,3 @@ fn figures() {
 fn mean(pools: &[Pool], of: impl Fn(&Pool) -> f64) -> f64 {
     pools.iter().map(of).sum::<f64>() / pools.len() as f64
 }
-
-#[test]
-#[ignore = "tuning"]
-fn tuning() {
-    for (name, fault) in [("stalls", stalls as Fault), ("pauses", staggered_pauses)] {
-        for seed in 1..7 {
-            let pool = by_default(fault, seed);
-            let ms = |q| during(&pool, q).as_secs_f64() * 1e3;
-            println!(
-                "{name} {seed} p99 {:.1} p99.9 {:.1} amp {:.3} won {:?} scale {:.2}",
-                ms(0.99),
-                ms(0.999),
-                pool.amplification(FAULT.start, FAULT.end),
-                pool.hedges(),
-                pool.hedging().copies.scale()
-            );
-        }
-    }
-}

@@ -36,7 +36,7 @@ use crate::tail::signals::{Expect, Kind};
 use crate::telemetry::{Metrics, PoolMetrics};
 use crate::units::{Ratio, Tick, Weight};
 
-/// Connections closed because nobody waits for an answer, on HTTP/1.1: a second's, of which ten may come at once.
+/// Connections closed because nobody waits for an answer, on HTTP/1.1: a second's, of which ten seconds' worth may come at once.
 const CLOSES: budget::Params = budget::Params { ratio: Ratio::ZERO, min_per_second: 20.0 };
 
 /// A backend with this pool's say about it.
