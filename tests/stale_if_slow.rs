@@ -30,6 +30,7 @@ async fn a_slow_refresh_goes_on_behind_the_stale_copy() {
     origin.on("/a", brief("new").held_by(&gate));
     let stale = edge.get("/a").await.expect(200);
     assert_eq!((stale.text().as_str(), stale.verdict()), ("old", "UPDATING"));
+    assert!(stale.header("Cache-Status").is_some_and(|told| told.contains("detail=stale-if-slow")));
     // Others get it too, and there is one refresh.
     let stale = edge.get("/a").await.expect(200);
     assert_eq!((stale.text().as_str(), origin.count("/a")), ("old", 2));

@@ -47,6 +47,8 @@ impl Fwd {
 pub enum StaleUse {
     /// It is being refreshed behind.
     Updating,
+    /// The origin was slow; it is being refreshed behind.
+    Slow,
     /// The origin failed.
     Error,
     /// The client allowed it.
@@ -58,6 +60,7 @@ impl StaleUse {
     pub const fn as_str(self) -> &'static str {
         match self {
             StaleUse::Updating => "stale-while-revalidate",
+            StaleUse::Slow => "stale-if-slow",
             StaleUse::Error => "stale-if-error",
             StaleUse::ClientAllows => "max-stale",
         }
@@ -189,7 +192,7 @@ impl Outcome {
     /// nginx's word for it.
     pub const fn word(&self) -> Word {
         match (self.stale, self.path) {
-            (Some(StaleUse::Updating), _) => Word::Updating,
+            (Some(StaleUse::Updating | StaleUse::Slow), _) => Word::Updating,
             (Some(StaleUse::Error | StaleUse::ClientAllows), _) => Word::Stale,
             (None, Path::Hit) => Word::Hit,
             (None, Path::Forward { why, status, collapsed, .. }) => match (why, status, collapsed) {
@@ -264,6 +267,7 @@ mod tests {
         for (outcome, word) in [
             (Outcome::hit(5), "HIT"),
             (stale(StaleUse::Updating, Outcome::hit(-5)), "UPDATING"),
+            (stale(StaleUse::Slow, Outcome::hit(-5)), "UPDATING"),
             (stale(StaleUse::ClientAllows, Outcome::hit(-5)), "STALE"),
             (stale(StaleUse::Error, forward(Fwd::Stale, Some(503), false, None)), "STALE"),
             (Outcome::forward(Fwd::UriMiss, 200), "MISS"),

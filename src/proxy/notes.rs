@@ -32,9 +32,7 @@ pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
         CachePhase::Hit if notes.refreshed == Some(Refreshed::InTime) => {
             Outcome { ttl, ..forward(Fwd::Stale, true, None) }
         }
-        CachePhase::Hit if notes.refreshed == Some(Refreshed::TooLate) => {
-            Outcome { detail: Some("slow"), ..hit(Some(StaleUse::Updating)) }
-        }
+        CachePhase::Hit if notes.refreshed == Some(Refreshed::TooLate) => hit(Some(StaleUse::Slow)),
         CachePhase::Hit => hit(notes.client_allows_stale.then_some(StaleUse::ClientAllows)),
         CachePhase::StaleUpdating => hit(Some(StaleUse::Updating)),
         CachePhase::Stale => {
