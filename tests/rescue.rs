@@ -411,6 +411,7 @@ async fn a_client_that_leaves_ends_both() {
     second.until("the second is left", |second| second.aborted() > 0).await;
     edge.metric_becomes("hedgerow_requests_in_flight", &[], 0.0).await;
     edge.metric_becomes("hedgerow_backend_in_flight", &[], 0.0).await;
+    edge.metric_becomes("hedgerow_rescues_total", &[("result", "lost")], 1.0).await;
 }
 
 #[tokio::test]

@@ -28,7 +28,12 @@ use crate::tail::deadline::Deadline;
 use crate::tail::signals::Kind;
 use crate::tail::stalls::Stalls;
 use crate::units::Tick;
-use crate::upstream::{Failure, Member};
+use crate::upstream::{Failure, Member, Pool};
+
+const SPLICED: &str = "spliced";
+const LOST: &str = "lost";
+const FAILED: &str = "failed";
+const DENIED: &str = "denied";
 
 /// How often it is looked whether by now a stall is known.
 const LOOK: Duration = Duration::from_secs(1);
@@ -60,6 +65,23 @@ pub(super) struct Rescue {
 struct Going {
     wire: Wire,
     run: Run,
+    outcome: Outcome,
+}
+
+/// What comes of it, counted when that is known: `lost` unless it is set, as when the client leaves.
+struct Outcome {
+    pool: Arc<Pool>,
+    began: Tick,
+    result: &'static str,
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.pool.counters().rescued(self.result);
+        if self.result != SPLICED {
+            self.pool.counters().wasted(clock::now().since(self.began));
+        }
+    }
 }
 
 /// What a wait for the next bytes ended with.
@@ -159,12 +181,12 @@ impl Rescue {
         let (pool, now) = (&exchange.route.pool, clock::now());
         let others = pool.pick(std::slice::from_ref(first), Kind::Copy, now, &mut fastrand::Rng::new());
         let (Ok(other), Some(fields)) = (others, self.whole.ask(self.got)) else {
-            pool.counters().rescued("denied");
+            pool.counters().rescued(DENIED);
             return None;
         };
         // The ledger last: what is withdrawn is spent.
         if pool.ledger().withdraw(now).is_err() {
-            pool.counters().rescued("denied");
+            pool.counters().rescued(DENIED);
             return None;
         }
         self.spent = true;
@@ -180,15 +202,14 @@ impl Rescue {
         }
         let wire = Wire { deadline: deadline(&exchange.route, exchange.started, now), ..attempts.wire().clone() };
         let run = wire.run(other, attempt, request);
-        Some(Going { wire, run })
+        let outcome = Outcome { pool: pool.clone(), began: now, result: LOST };
+        Some(Going { wire, run, outcome })
     }
 
     /// A head came on the second connection, or none: the leg to go on with, if it has the rest.
     fn headed(&self, attempts: &Attempts, first: &Arc<Member>, going: &mut Option<Going>, head: Headed) -> Option<Leg> {
-        let Going { wire, run } = going.take()?;
-        let counters = attempts.exchange().route.pool.counters();
+        let Going { wire, run, mut outcome } = going.take()?;
         let Run { member, mut attempt, .. } = run;
-        let started = attempt.started();
         match head {
             Err(failure) => attempts.fail(&mut attempt, failure),
             Ok(http) => {
@@ -196,11 +217,11 @@ impl Rescue {
                 match attempts.judge(&mut leg) {
                     Ok(Judged::Interim) => {
                         let run = wire.go_on(leg);
-                        *going = Some(Going { wire, run });
+                        *going = Some(Going { wire, run, outcome });
                         return None;
                     }
                     Ok(_) if self.is_rest(&leg) => {
-                        counters.rescued("spliced");
+                        outcome.result = SPLICED;
                         return Some(leg);
                     }
                     Ok(_) => {
@@ -211,8 +232,7 @@ impl Rescue {
                 }
             }
         }
-        counters.rescued("failed");
-        counters.wasted(clock::now().since(started));
+        outcome.result = FAILED;
         attempts.exchange().seen.lock().answered_by(first);
         None
     }
@@ -244,9 +264,6 @@ impl Rescue {
 /// The first backend goes on by itself.
 fn give_up(attempts: &Attempts, first: &Arc<Member>, going: Option<Going>) {
     let Some(Going { run, .. }) = going else { return };
-    let counters = attempts.exchange().route.pool.counters();
-    counters.rescued("lost");
-    counters.wasted(clock::now().since(run.attempt.started()));
     attempts.give_up(Some(run), hedge::PATIENCE);
     attempts.exchange().seen.lock().answered_by(first);
 }

@@ -13,7 +13,7 @@ const READINGS: usize = 11;
 pub struct Counts {
     /// Attempts begun, of every kind.
     pub attempts: u64,
-    /// Retries, copies and probes among them.
+    /// Retries, copies, probes and rescues among them.
     pub extra: u64,
 }
 

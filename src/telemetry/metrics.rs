@@ -268,10 +268,11 @@ impl PoolMetrics {
         self.wasted.load(Ordering::Relaxed) as f64 / 1e6
     }
 
-    /// Retries, copies and probes since the start: attempts that are no client's first.
+    /// Retries, copies, probes and rescues since the start: attempts that are no client's first.
     pub fn extra(&self) -> u64 {
         let retries: u64 = self.retries.counts().map(|(_, count)| count).sum();
-        retries + self.hedges_sent.get() + self.probes.get()
+        let rescues: u64 = self.rescues.counts().filter(|(word, _)| *word != "denied").map(|(_, count)| count).sum();
+        retries + self.hedges_sent.get() + self.probes.get() + rescues
     }
 
     /// Counts a copy that tries a backend on probation.

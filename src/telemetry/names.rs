@@ -213,7 +213,7 @@ definitions! {
     RETRIES: "hedgerow_retries_total" Counter None, &[POOL, words("reason", RETRY_REASONS)],
         "Attempts made because an earlier one failed";
     RESCUES: "hedgerow_rescues_total" Counter None, &[POOL, words("result", RESCUE_RESULTS)],
-        "Bodies that stalled or broke off and were to be gone on with from another backend, by what became of that";
+        "Rescues of bodies that stalled or broke off, by what became of them";
     EJECTIONS: "hedgerow_ejections_total" Counter None, &[POOL, BACKEND, words("reason", EJECTION_REASONS)],
         "Times a backend was taken out";
     HEALTH_CHECKS: "hedgerow_health_checks_total" Counter None, &[POOL, BACKEND, words("result", HEALTH_CHECK_RESULTS)],
