@@ -25,7 +25,7 @@ use std::time::Duration;
 use crate::units::Ratio;
 
 /// A copy that wins multiplies the governor's scale by this, one that loses by [`LOST`]: they hold each other where
-/// one in eighteen wins (1.4 x 0.98^17 = 1). Of healthy answers, lognormal as in docs/tail.md, one in thirty does.
+/// one in eighteen wins (1.4 x 0.98^17 = 1). Of healthy answers, lognormal as in docs/tail.md, one in eleven does.
 const WON: f32 = 1.4;
 const LOST: f32 = 0.98;
 
