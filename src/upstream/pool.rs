@@ -36,6 +36,9 @@ use crate::tail::signals::{Expect, Kind};
 use crate::telemetry::{Metrics, PoolMetrics};
 use crate::units::{Ratio, Tick, Weight};
 
+/// Above this share of its last answers a backend's errors are its own: two in a row are.
+const OFTEN: f32 = 0.3;
+
 /// Connections closed because nobody waits for an answer, on HTTP/1.1: a second's, of which ten seconds' worth may come at once.
 const CLOSES: budget::Params = budget::Params { ratio: Ratio::ZERO, min_per_second: 20.0 };
 
@@ -269,7 +272,9 @@ impl Pool {
             .filter(|m| m.backend.address() != backend.address() && !matches!(m.backend.state(now), State::Ejected(_)));
         let failing = exceedance::mean(others.clone().map(|m| m.backend.signals().failing.share(now)));
         let may = MayEject::others(others.count(), failing);
-        if may != MayEject::PeersFail {
+        // One error is as likely the request's fault; to shun its backend for it would send all load to the others.
+        let fails_often = backend.signals().failing.share(now) > OFTEN;
+        if fails_often && may != MayEject::PeersFail {
             backend.signals().penalise(Duration::ZERO, self.usual(), now);
         }
         backend.failed(may, now);

@@ -541,7 +541,7 @@ impl Pool {
         let failing = if answered { failing } else { 0.0 };
         let may = MayEject::others(others.count(), failing);
         let backend = &mut self.backends[index];
-        if may != MayEject::PeersFail {
+        if may != MayEject::PeersFail && backend.signals.failing.share(now) > 0.3 {
             backend.signals.penalise(Duration::ZERO, usual, now);
         }
         backend.health.on_failure(now, may);
