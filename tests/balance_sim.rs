@@ -165,7 +165,7 @@ fn in_a_pool_of_twenty_the_two_slow_ones_are_found() {
 }
 
 #[test]
-fn a_backend_of_errors_is_ejected_and_where_all_are_none_is() {
+fn a_backend_of_errors_gets_nothing_and_where_all_are_none_is_ejected() {
     let mut load = Load::per_second(200.0);
     load.ejection.consecutive = 5;
     let run = |failing: usize| {
@@ -176,11 +176,13 @@ fn a_backend_of_errors_is_ejected_and_where_all_are_none_is() {
             (0..3).map(script).collect(),
         );
         pool.run(secs(9));
+        let ejected = (0..3).filter(|&backend| pool.is_ejected(backend)).count();
         assert_eq!(pool.drain(), 0);
-        [0, 1, 2].map(|backend| pool.sent(2, 9).filter(|outcome| outcome.backend == backend).count())
+        (pool.sent(2, 9).filter(|outcome| outcome.backend == 0).count(), ejected)
     };
-    assert_eq!(run(1)[0], 0);
-    assert!(run(3).into_iter().all(|count| count > 0), "{:?}", run(3));
+    assert_eq!(run(1).0, 0);
+    // One may be avoided for what it did before the others did so too, but none is out.
+    assert_eq!(run(3).1, 0);
 }
 
 #[test]

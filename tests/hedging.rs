@@ -310,6 +310,12 @@ async fn with_one_backend_there_is_nobody_to_hedge_to() {
         (denied >= 1.0).then_some(())
     })
     .await;
+    // Each request that comes has the one that waits ask again; nothing is paid for what is not sent.
+    for _ in 0..30 {
+        edge.get("/warm").await.expect(200);
+    }
+    let ledger = edge.metric("hedgerow_ledger_tokens", &[]).await;
+    assert!(ledger >= 29.0, "{ledger} of the thirty that are there however little is asked");
     gate.open();
     said(client.answer().await, "late");
     assert_eq!(origin.count("/a"), 1);

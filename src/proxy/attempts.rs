@@ -160,17 +160,19 @@ impl Attempts {
     /// # Errors
     /// When there is none: with what the last attempt died of, which says more than that.
     pub(super) fn begin(&mut self, kind: Kind, now: Tick) -> Result<(Arc<Member>, Attempt), Failure> {
-        let route = &self.exchange.route;
-        let mut seen = self.exchange.seen.lock();
-        if self.wire.deadline.left(now).is_none() {
-            return Err(*seen.failure.get_or_insert(Failure::Deadline));
-        }
-        let picked = route.pool.pick(&seen.tried, kind, now, &mut fastrand::Rng::new());
-        let member =
-            picked.map_err(|none| if kind == Kind::Primary { *seen.failure.get_or_insert(none) } else { none })?;
-        drop(seen);
+        let picked = match self.wire.deadline.left(now) {
+            Some(_) => self.pick(kind, now),
+            None => Err(Failure::Deadline),
+        };
+        let member = picked.map_err(|none| *self.exchange.seen.lock().failure.get_or_insert(none))?;
         let attempt = self.begin_at(&member, kind, now);
         Ok((member, attempt))
+    }
+
+    /// The backend for one more attempt, other than those asked already.
+    pub(super) fn pick(&self, kind: Kind, now: Tick) -> Result<Arc<Member>, Failure> {
+        let tried = &self.exchange.seen.lock().tried;
+        self.exchange.route.pool.pick(tried, kind, now, &mut fastrand::Rng::new())
     }
 
     /// Begins an attempt at this backend.
@@ -265,11 +267,7 @@ impl Attempts {
         let pool = &self.exchange.route.pool;
         let retry = &pool.config().retry;
         let now = clock::now();
-        let others = {
-            let tried = &self.exchange.seen.lock().tried;
-            pool.pick(tried, Kind::Primary, now, &mut fastrand::Rng::new())
-        };
-        if self.made > retry.attempts || others.is_err() {
+        if self.made > retry.attempts || self.pick(Kind::Primary, now).is_err() {
             return false;
         }
         let wait = match wait {

@@ -78,6 +78,10 @@ pub(super) async fn race(attempts: &mut Attempts, request: &RequestHeader) -> Re
     };
     let result = running.run(attempts, request).await;
     running.finish(attempts, &exchange);
+    if let Ok(leg) = &result {
+        // It may be the first of two errors, and not the last head that came.
+        exchange.seen.lock().answered_by(&leg.member);
+    }
     result
 }
 
@@ -265,13 +269,11 @@ fn copy(attempts: &mut Attempts, request: &RequestHeader, terms: Terms, now: Tic
     if left.is_none_or(|left| left < hedging.usual().unwrap_or_default()) {
         return Err(NoHedge::Deadline);
     }
-    let waiting = exchange.waiting();
-    let asked = pool.asked(now.since(terms.begun), terms.delay, waiting, now);
+    // Before anything is paid: where there is nobody to ask, a token would be lost each time one is.
+    let member = attempts.pick(Kind::Copy, now).map_err(|_| NoHedge::NoBackend)?;
+    let asked = pool.asked(now.since(terms.begun), terms.delay, exchange.waiting(), now);
     hedging.admit(&asked, pool.ledger(), now)?;
-    let Ok((member, attempt)) = attempts.begin(Kind::Copy, now) else {
-        hedging.copies.restore(waiting);
-        return Err(NoHedge::NoBackend);
-    };
+    let attempt = attempts.begin_at(&member, Kind::Copy, now);
     Ok(attempts.wire().run(member, attempt, attempts.numbered(request, Kind::Copy)))
 }
 

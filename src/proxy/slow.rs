@@ -23,8 +23,8 @@ use crate::snapshot::Route;
 
 /// Waits for a refresh of what the request would find stale, if it may be answered by that copy.
 pub(super) async fn refresh(shared: &Shared, session: &Session, ctx: &mut Ctx) {
+    let Some(patience) = ctx.route.as_deref().and_then(patience) else { return };
     let Some(route) = ctx.route.clone() else { return };
-    let Some(patience) = patience(&route) else { return };
     let request = session.req_header();
     let is_plain = request.method == Method::GET && !request.headers.contains_key(http::header::RANGE);
     // The refresh itself comes here, too.

@@ -126,7 +126,7 @@ pub enum MayEject {
     Yes,
     /// No: it is the last usable backend of its pool.
     LastUsable,
-    /// No: its peers fail as well, so the fault is not its own.
+    /// No: its peers fail as well, or have not been heard since it began to fail, so the fault may not be its own.
     PeersFail,
 }
 

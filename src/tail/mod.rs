@@ -11,6 +11,7 @@ pub mod delays;
 pub mod ewma;
 pub mod exceedance;
 pub mod health;
+pub mod heard;
 pub mod hedging;
 pub mod probation;
 pub mod race;

@@ -10,6 +10,7 @@ use super::ages::{InFlight, Token};
 use super::delays::Delays;
 use super::ewma::PeakEwma;
 use super::exceedance::Exceedance;
+use super::heard::Heard;
 use super::probation::ProbeGate;
 use super::window::Window;
 use crate::units::Tick;
@@ -80,6 +81,10 @@ pub struct Signals {
     pub late: Exceedance,
     /// The share of attempts that failed or were answered by an error.
     pub failing: Exceedance,
+    /// Its run of late answers.
+    pub late_run: Heard,
+    /// Its run of errors.
+    pub error_run: Heard,
     /// Copies that try it while it is on probation.
     pub probes: ProbeGate,
 }

@@ -77,7 +77,7 @@ impl Attempt {
         if error {
             self.pool.errored(&self.backend, now);
         } else {
-            self.backend.succeeded(now);
+            self.pool.succeeded(&self.backend, now);
         }
         self.pool.judge(&self.backend, late, now);
         took

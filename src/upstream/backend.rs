@@ -145,20 +145,21 @@ impl Backend {
 
     /// Logs and counts a change of state.
     pub fn changed(&self, t: Transition) {
-        if let State::Ejected(reason) = t.to {
+        match (t.from, t.to) {
             // What it answered before says nothing about how it will come back: it starts as a newcomer.
-            self.signals.ewma.reset();
-            self.load.reset();
-            self.counters.ejected(reason.as_str());
-            log::warn!("backend {} is ejected: {}", self.name, t.reason.as_str());
-        } else if t.from == State::Probation {
+            (_, State::Ejected(reason)) => {
+                self.signals.ewma.reset();
+                self.load.reset();
+                self.counters.ejected(reason.as_str());
+            }
             // It is as fast as its peers, or nothing is known: what it took before it was tried is not the measure.
-            self.signals.ewma.reset();
-            log::info!("backend {} is {}: {}", self.name, t.to.as_str(), t.reason.as_str());
-        } else if t.to == State::Probation {
-            log::warn!("backend {} is on probation: {}", self.name, t.reason.as_str());
-        } else {
-            log::info!("backend {} is {}: {}", self.name, t.to.as_str(), t.reason.as_str());
+            (State::Probation, _) => self.signals.ewma.reset(),
+            _ => {}
         }
+        let level = match t.to {
+            State::Ejected(_) | State::Probation => log::Level::Warn,
+            State::Healthy | State::Recovering => log::Level::Info,
+        };
+        log::log!(level, "backend {} is {}: {}", self.name, t.to.as_str(), t.reason.as_str());
     }
 }

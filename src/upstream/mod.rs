@@ -5,6 +5,7 @@ pub mod backend;
 pub mod deferrals;
 pub mod failure;
 pub mod peer;
+mod peers;
 pub mod pool;
 pub mod resolve;
 

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,16 +28,12 @@ use crate::config;
 use crate::tail::amplification::{Amplification, Counts};
 use crate::tail::budget::{self, Budget};
 use crate::tail::delays::Delays;
-use crate::tail::exceedance::{self, Exceedance};
-use crate::tail::health::{MayEject, State};
-use crate::tail::hedging::{Asked, Hedging};
-use crate::tail::probation::Room;
+use crate::tail::exceedance::Exceedance;
+use crate::tail::health::State;
+use crate::tail::hedging::Hedging;
 use crate::tail::signals::{Expect, Kind};
 use crate::telemetry::{Metrics, PoolMetrics};
 use crate::units::{Ratio, Tick, Weight};
-
-/// Above this share of its last answers a backend's errors are its own: two in a row are.
-const OFTEN: f32 = 0.3;
 
 /// Connections closed because nobody waits for an answer, on HTTP/1.1: a second's, of which ten seconds' worth may come at once.
 const CLOSES: budget::Params = budget::Params { ratio: Ratio::ZERO, min_per_second: 20.0 };
@@ -59,7 +55,7 @@ pub struct Member {
 pub struct Pool {
     config: Arc<config::Pool>,
     template: Template,
-    members: ArcSwap<Vec<Arc<Member>>>,
+    pub(super) members: ArcSwap<Vec<Arc<Member>>>,
     /// Answers of the resolver by entry of `config.backends`; `None` for an entry that is not a name.
     resolved: Mutex<Vec<Option<Vec<IpAddr>>>>,
     changed: Notify,
@@ -68,9 +64,12 @@ pub struct Pool {
     /// The times of all routes' answers.
     delays: Delays,
     /// The share of all primaries that were late.
-    late: Exceedance,
+    pub(super) late: Exceedance,
+    /// Primaries answered in time, and attempts answered without an error.
+    pub(super) in_time: AtomicU64,
+    pub(super) good: AtomicU64,
     /// Copies in flight.
-    copies: AtomicU32,
+    pub(super) copies: AtomicU32,
     /// Connections of losers that may be closed.
     closes: Budget,
     /// How much more its backends are asked than clients ask.
@@ -102,6 +101,8 @@ impl Pool {
             ledger,
             delays: Delays::new(),
             late: Exceedance::of_all(),
+            in_time: AtomicU64::new(0),
+            good: AtomicU64::new(0),
             copies: AtomicU32::new(0),
             closes: Budget::new(CLOSES),
             amplification: Mutex::default(),
@@ -210,74 +211,6 @@ impl Pool {
     /// A copy has ended.
     pub(super) fn copy_ended(&self) {
         self.copies.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// What is to be known of the pool where a late request asks for a copy.
-    pub fn asked(&self, age: Duration, delay: Duration, waiting: u32, now: Tick) -> Asked {
-        let members = self.members.load();
-        Asked {
-            age,
-            delay,
-            waiting,
-            in_flight: members.iter().map(|m| m.backend.signals().in_flight.count()).sum(),
-            copies: self.copies.load(Ordering::Relaxed),
-            all_slow: self.late.is_all_slow(now),
-        }
-    }
-
-    /// The member on probation that a request may now be copied to, if there is one.
-    pub fn probed(&self, now: Tick) -> Option<Arc<Member>> {
-        let share = self.config.probation.probes;
-        let members = self.members.load();
-        let tried =
-            |m: &&Arc<Member>| m.backend.state(now) == State::Probation && m.backend.signals().probes.admit(share);
-        members.iter().find(tried).cloned()
-    }
-
-    /// Takes it that an attempt at `backend` was late or in time.
-    pub(super) fn judge(&self, backend: &Backend, late: Option<bool>, now: Tick) {
-        let Some(late) = late else { return };
-        self.late.observe(late, now);
-        if !late && !backend.is_suspected() {
-            return;
-        }
-        let members = self.members.load();
-        let (mut shares, mut out) = (Vec::with_capacity(members.len()), 0);
-        for member in members.iter() {
-            let is_out = matches!(member.backend.state(now), State::Ejected(_) | State::Probation);
-            out += usize::from(is_out);
-            if !is_out && member.backend.address() != backend.address() {
-                shares.push(member.backend.signals().late.share(now));
-            }
-        }
-        let room = Room::of(members.len(), out, self.config.probation.share);
-        backend.timed(late, exceedance::mean(shares.into_iter()), room, now);
-    }
-
-    /// Takes it that `backend` gave no answer.
-    pub(super) fn failed(&self, backend: &Backend, now: Tick) {
-        let members = self.members.load();
-        let others = members
-            .iter()
-            .filter(|m| m.backend.address() != backend.address() && !matches!(m.backend.state(now), State::Ejected(_)));
-        backend.failed(MayEject::others(others.count(), 0.0), now);
-    }
-
-    /// Takes it that `backend` answered that it cannot. That may be about the request: it counts only if its peers do
-    /// better.
-    pub(super) fn errored(&self, backend: &Backend, now: Tick) {
-        let members = self.members.load();
-        let others = members
-            .iter()
-            .filter(|m| m.backend.address() != backend.address() && !matches!(m.backend.state(now), State::Ejected(_)));
-        let failing = exceedance::mean(others.clone().map(|m| m.backend.signals().failing.share(now)));
-        let may = MayEject::others(others.count(), failing);
-        // One error is as likely the request's fault; to shun its backend for it would send all load to the others.
-        let fails_often = backend.signals().failing.share(now) > OFTEN;
-        if fails_often && may != MayEject::PeersFail {
-            backend.signals().penalise(Duration::ZERO, self.usual(), now);
-        }
-        backend.failed(may, now);
     }
 
     /// The member that gets the next attempt of this kind, other than those in `tried`.

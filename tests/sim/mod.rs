@@ -108,6 +108,8 @@ pub(crate) struct Pool {
     ledger: Budget,
     deferred: Deferred<u64>,
     late: Exceedance,
+    in_time: u64,
+    good: u64,
     copies: u32,
     rng: fastrand::Rng,
     now: Tick,
@@ -193,6 +195,8 @@ impl Pool {
             ledger: Budget::new(budget::Params::default()),
             deferred: Deferred::new(),
             late: Exceedance::of_all(),
+            in_time: 0,
+            good: 0,
             copies: 0,
             rng: fastrand::Rng::with_seed(seed),
             now: START,
@@ -294,6 +298,11 @@ impl Pool {
         let mut took: Vec<Duration> = self.sent(from, to).map(|outcome| outcome.took).collect();
         took.sort_unstable();
         took[((q * took.len() as f64) as usize).min(took.len() - 1)]
+    }
+
+    /// Whether a backend is ejected now.
+    pub(crate) fn is_ejected(&self, backend: usize) -> bool {
+        self.backends[backend].is_ejected(self.now)
     }
 
     /// Copies won, and how often one was denied, by reason.
@@ -508,6 +517,8 @@ impl Pool {
         if error {
             self.ill(index, true);
         } else {
+            self.good += 1;
+            self.backends[index].signals.error_run.over();
             self.backends[index].health.on_success(now);
             self.judge(index, late);
         }
@@ -539,10 +550,17 @@ impl Pool {
         let others = self.backends.iter().enumerate().filter(|&(other, b)| other != index && !b.is_ejected(now));
         let failing = exceedance::mean(others.clone().map(|(_, b)| b.signals.failing.share(now)));
         let failing = if answered { failing } else { 0.0 };
-        let may = MayEject::others(others.count(), failing);
+        let mut may = MayEject::others(others.count(), failing);
         let backend = &mut self.backends[index];
         if may != MayEject::PeersFail && backend.signals.failing.share(now) > 0.3 {
             backend.signals.penalise(Duration::ZERO, usual, now);
+        }
+        if answered {
+            let run = &backend.signals.error_run;
+            run.bad(self.good);
+            if may == MayEject::Yes && !run.is_enough(self.good) {
+                may = MayEject::PeersFail;
+            }
         }
         backend.health.on_failure(now, may);
     }
@@ -551,6 +569,15 @@ impl Pool {
         let (Some(late), true) = (late, self.load.hedge.is_some()) else { return };
         let now = self.now;
         self.late.observe(late, now);
+        let in_time = self.in_time;
+        self.in_time += u64::from(!late);
+        let run = &self.backends[index].signals.late_run;
+        match late {
+            true => run.bad(in_time),
+            false if !self.backends[index].health.is_suspected() => run.over(),
+            false => {}
+        }
+        let is_heard = run.is_enough(in_time);
         let others = self
             .backends
             .iter()
@@ -558,7 +585,10 @@ impl Pool {
             .filter(|&(other, b)| other != index && !b.is_ejected(now) && !b.is_on_probation(now));
         let peers = exceedance::mean(others.map(|(_, b)| b.signals.late.share(now)));
         let out = self.backends.iter().filter(|b| b.is_ejected(now) || b.is_on_probation(now)).count();
-        let room = Room::of(self.backends.len(), out, self.load.probation.share);
+        let room = match is_heard {
+            true => Room::of(self.backends.len(), out, self.load.probation.share),
+            false => Room::None,
+        };
         let backend = &mut self.backends[index];
         if backend.health.on_time(late, peers, room, now).is_some_and(|change| change.from == State::Probation) {
             backend.signals.ewma.reset();
