@@ -4,6 +4,7 @@ pub mod ages;
 pub mod amplification;
 pub mod backoff;
 pub mod budget;
+pub mod class;
 pub mod copies;
 pub mod deadline;
 pub mod deferred;
