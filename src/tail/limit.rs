@@ -1,0 +1,239 @@
+//! How many requests may be at one backend: followed from what its answers tell (`knee.rs`).
+//!
+//! Known to wait at the backend beyond its knee, requests are held back here, where they can be put in order and given up.
+//! Where nothing tells of a knee the limit grows whenever it is used, and where too little is known it stays.
+
+use std::time::Duration;
+
+use super::knee::{Curve, Knee};
+use crate::units::Tick;
+
+/// What bounds the requests at a pool's backends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Limit {
+    /// What the backends' answers tell.
+    #[default]
+    Adaptive,
+    /// So many at all backends together.
+    Fixed(u32),
+    /// Nothing but what is said of single backends.
+    Off,
+}
+
+/// How often a limit is looked at.
+pub const REVIEW: Duration = Duration::from_millis(100);
+
+/// Answers before the limit is one.
+const WARM: u32 = 16;
+/// Where no knee is known, the least limit of a backend: below it there is hardly a server.
+const LEAST_UNKNOWN: f32 = 10.0;
+/// Answers between two steps of growth: before them nothing new is known.
+const PACE: u32 = 8;
+/// A step of growth where nothing speaks of a knee.
+const STEP: f32 = 2.0;
+/// A limit is used above this share of it.
+const USED: f32 = 0.8;
+/// A limit that is used while nothing at all is answered is stretched up to so many times, so that answers that take
+/// very long do not keep all others out.
+const STRETCH: f32 = 4.0;
+/// For how many reviews there is to be no answer before that.
+const SILENT: u32 = 5;
+/// Where fewer samples than this tell what answers take that do not wait, the limit is lowered for a moment.
+const CONTRAST: f32 = 10.0;
+/// How far it is lowered, so that some do not wait.
+const DIP: f32 = 0.6;
+/// The least number of reviews from one dip to the next.
+const BETWEEN_DIPS: u32 = 10;
+
+/// One backend's limit and what it is made from.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    curve: Curve,
+    limit: f32,
+    /// Answers in all, up to [`WARM`].
+    answers: u32,
+    /// Answers since the last growth.
+    fresh: u32,
+    /// The most in flight since the last review.
+    high: u32,
+    /// Reviews without an answer.
+    silent: u32,
+    answered: bool,
+    stretch: f32,
+    is_dipped: bool,
+    since_dip: u32,
+}
+
+impl Default for Limiter {
+    fn default() -> Limiter {
+        Limiter {
+            curve: Curve::new(),
+            limit: f32::INFINITY,
+            answers: 0,
+            fresh: 0,
+            high: 0,
+            silent: 0,
+            answered: false,
+            stretch: 1.0,
+            is_dipped: false,
+            since_dip: 0,
+        }
+    }
+}
+
+impl Limiter {
+    /// A request was sent; so many are with the backend now, it among them.
+    pub fn sent(&mut self, in_flight: u32) {
+        self.high = self.high.max(in_flight);
+    }
+
+    /// A primary that was sent as the `in_flight`th was answered, without an error, after so long.
+    pub fn answered(&mut self, in_flight: u32, took: Duration) {
+        self.curve.observe(in_flight, took);
+        self.answers = (self.answers + 1).min(WARM);
+        self.fresh = self.fresh.saturating_add(1);
+        self.answered = true;
+    }
+
+    /// Looks at the limit. To be called every [`REVIEW`]; `in_flight` are with the backend.
+    pub fn review(&mut self, in_flight: u32, now: Tick) {
+        self.curve.fade(now);
+        let high = std::mem::replace(&mut self.high, in_flight) as f32;
+        self.since_dip = self.since_dip.saturating_add(1);
+        self.is_dipped = false;
+        self.silent = if std::mem::take(&mut self.answered) { 0 } else { self.silent.saturating_add(1) };
+        if self.answers < WARM {
+            return;
+        }
+        if self.limit.is_infinite() {
+            self.limit = high.max(LEAST_UNKNOWN);
+        }
+        let is_used = high >= USED * self.limit;
+        match self.curve.knee() {
+            Knee::At(knee) => self.limit = knee,
+            knee if self.fresh >= PACE => {
+                self.fresh = 0;
+                if let Knee::Beyond(seen) = knee {
+                    self.limit = self.limit.max(seen as f32);
+                    self.limit *= if is_used { STEP } else { 1.0 };
+                }
+                if !is_used {
+                    // Unused, it goes back to where an unknown one begins, from either side.
+                    self.limit += (LEAST_UNKNOWN.max(high * STEP) - self.limit) / 16.0;
+                }
+            }
+            _ => {}
+        }
+        self.stretch = match is_used && self.silent > SILENT {
+            true => (self.stretch * 1.25).min(STRETCH),
+            false => 1.0,
+        };
+    }
+
+    /// How many may be there, at least 1; infinite while nothing is known.
+    pub fn limit(&self) -> f32 {
+        (self.limit * self.stretch * if self.is_dipped { DIP } else { 1.0 }).max(1.0)
+    }
+
+    /// The typical time of an answer that need not wait; `None` if nothing is known.
+    pub fn usual(&self) -> Option<Duration> {
+        self.curve.usual_below(self.limit)
+    }
+
+    /// Whether too little is known of answers that do not wait, and how little: the fewest are the first to be helped.
+    pub fn lacks_contrast(&self) -> Option<f32> {
+        let seen = self.curve.seen_below(self.limit * 0.85);
+        (self.limit.is_finite() && self.since_dip >= BETWEEN_DIPS && seen < CONTRAST).then_some(seen)
+    }
+
+    /// Lowers the limit until the next review.
+    pub fn dip(&mut self) {
+        self.is_dipped = true;
+        self.since_dip = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn at(reviews: u64) -> Tick {
+        Tick::from_nanos(reviews * 100_000_000)
+    }
+
+    /// Answers as of a backend with so many workers, over numbers in flight up to `most`, with a review now and then.
+    fn learned(limiter: &mut Limiter, workers: f32, most: u32, reviews: std::ops::Range<u64>) {
+        for review in reviews {
+            for number in (1..=most).chain(1..=most) {
+                limiter.sent(number);
+                let own = 8 + u32::try_from(review % 5).unwrap();
+                limiter.answered(number, (own * MS).mul_f32((number as f32 / workers).max(1.0)));
+            }
+            limiter.review(1, at(review));
+        }
+    }
+
+    #[test]
+    fn nothing_is_limited_before_the_first_answers() {
+        let mut limiter = Limiter::default();
+        limiter.sent(5_000);
+        limiter.review(5_000, at(1));
+        assert!(limiter.limit().is_infinite());
+        assert_eq!(limiter.lacks_contrast(), None);
+    }
+
+    #[test]
+    fn it_follows_the_workers() {
+        let mut limiter = Limiter::default();
+        learned(&mut limiter, 4.0, 8, 0..50);
+        assert!((3.5..5.2).contains(&limiter.limit()), "{}", limiter.limit());
+        learned(&mut limiter, 8.0, 12, 50..400);
+        assert!((7.0..10.0).contains(&limiter.limit()), "{}", limiter.limit());
+    }
+
+    #[test]
+    fn without_a_knee_it_grows_while_it_is_used_and_only_then() {
+        let mut limiter = Limiter::default();
+        learned(&mut limiter, f32::INFINITY, 4, 0..30);
+        let idle = limiter.limit();
+        assert!((LEAST_UNKNOWN..=12.0).contains(&idle), "{idle}");
+        learned(&mut limiter, f32::INFINITY, 12, 30..40);
+        assert!(limiter.limit() > 15.0, "{}", limiter.limit());
+        learned(&mut limiter, f32::INFINITY, 2, 40..240);
+        assert!(limiter.limit() < 14.0, "{}", limiter.limit());
+    }
+
+    #[test]
+    fn where_all_meet_the_same_it_stays_and_asks_for_contrast() {
+        let mut limiter = Limiter::default();
+        for review in 0..100 {
+            (0..20).for_each(|_| {
+                limiter.sent(20);
+                limiter.answered(20, 10 * MS);
+            });
+            limiter.review(20, at(review));
+        }
+        assert!((18.0..=25.0).contains(&limiter.limit()), "{}", limiter.limit());
+        assert!(limiter.lacks_contrast().is_some());
+        let before = limiter.limit();
+        limiter.dip();
+        assert!(limiter.limit() < before * 0.7);
+        assert_eq!(limiter.lacks_contrast(), None, "not twice at once");
+        limiter.review(20, at(101));
+        assert!(limiter.limit() > before * 0.9);
+    }
+
+    #[test]
+    fn answers_that_do_not_come_do_not_shut_it() {
+        let mut limiter = Limiter::default();
+        learned(&mut limiter, 4.0, 8, 0..50);
+        let before = limiter.limit();
+        for review in 50..100 {
+            limiter.sent(8);
+            limiter.review(8, at(review));
+        }
+        assert!(limiter.limit() > before * 2.0 && limiter.limit() < before * 6.0, "{}", limiter.limit());
+    }
+}
