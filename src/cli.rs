@@ -137,6 +137,7 @@ fn over(mut config: config::Config, backends: &[SocketAddr]) -> config::Config {
         pool.backends = backends
             .iter()
             .map(|address| config::Backend {
+                max_in_flight: None,
                 host: address.ip().to_string(),
                 port: address.port(),
                 weight: Weight::DEFAULT,

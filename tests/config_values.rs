@@ -55,10 +55,11 @@ output = "./access.log"
 sample = 0.25
 [[pool]]
 name = "web"
-backends = ["127.0.0.1:8001", { address = "[::1]:8002", weight = 3 }, "App-1.Internal:8003"]
+backends = ["127.0.0.1:8001", { address = "[::1]:8002", weight = 3, max_in_flight = 4 }, "App-1.Internal:8003"]
 health = { path = "/healthz?deep", host = "shop.example", interval = "5s", timeout = "1s", expect = [200, "301-302,404"], rise = 1, fall = 5 }
 ejection = { consecutive = 0, time = "1s", max_time = "2s" }
 slow_start = "0s"
+max_in_flight = 9
 keepalive = false
 tell_deadline = false
 tls = { server_name = "Internal.", verify = false, ca = "Cargo.toml" }
@@ -72,6 +73,7 @@ idle = "5s"
 [pool.tail]
 retry = { attempts = 1, budget = "12.5%", min_per_second = 0.5, backoff = "1ms", max_backoff = "9ms" }
 reported_load = false
+limit = 40
 hedge = { quantile = 0.99, budget = "2.5%", min_delay = "5ms", max_delay = "2s", burst = "1.5%", held_out = "0.5%", in_flight = "20%" }
 probation = { late = "60%", share = "25%", probes = "2%", ramp = "4s", max_time = "2m" }
 [[route]]
@@ -151,11 +153,15 @@ fn is_shown(shown: &Value, key: &str) -> bool {
 
 #[test]
 fn backends_are_addresses_or_names() {
-    let backend = |host: &str, port, weight| {
+    let backend = |host: &str, port, weight, max_in_flight| {
         let weight = hedgerow::units::Weight::new(weight).unwrap();
-        Backend { host: host.into(), port, weight }
+        Backend { host: host.into(), port, weight, max_in_flight }
     };
-    let expected = [backend("127.0.0.1", 8001, 1), backend("::1", 8002, 3), backend("app-1.internal", 8003, 1)];
+    let expected = [
+        backend("127.0.0.1", 8001, 1, None),
+        backend("::1", 8002, 3, Some(4)),
+        backend("app-1.internal", 8003, 1, None),
+    ];
     assert_eq!(config(FULL).pools[0].backends, expected);
 }
 

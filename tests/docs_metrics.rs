@@ -242,8 +242,16 @@ fn scrape() -> Scrape {
         without_hedging: Latencies::default(),
         ..healthy.clone()
     };
-    let busy = PoolSample { pool: "web".to_owned(), ledger: 9.5, amplification: Some(1.05) };
-    let idle = PoolSample { pool: "idle".to_owned(), ledger: 1.0, amplification: None };
+    let busy = PoolSample {
+        pool: "web".to_owned(),
+        ledger: 9.5,
+        amplification: Some(1.05),
+        limit: Some(24),
+        admitted: 24,
+        queued: 3,
+    };
+    let idle =
+        PoolSample { pool: "idle".to_owned(), ledger: 1.0, amplification: None, limit: None, admitted: 0, queued: 0 };
     let known = RouteSample {
         route: "pages".to_owned(),
         delay: Some(ms(20)),

@@ -36,6 +36,12 @@ struct PoolView {
     ledger: f64,
     /// Attempts for each request; null while there are none.
     amplification: Option<f64>,
+    /// Requests that may be at its backends; null where nothing limits them.
+    limit: Option<u32>,
+    /// Requests that have a place there.
+    admitted: u32,
+    /// Requests that wait for one.
+    queued: u32,
     /// Names that have not resolved yet.
     unresolved: Vec<String>,
     backends: Vec<BackendView>,
@@ -53,6 +59,8 @@ struct BackendView {
     /// Since it joined or was last let back in.
     in_rotation_seconds: u64,
     in_flight: u32,
+    /// What it bears, as far as is known; null while nothing is.
+    limit: Option<f64>,
     ewma_ms: Option<f64>,
     /// What it says of its load.
     reported_load: Option<f64>,
@@ -109,6 +117,9 @@ impl PoolView {
             name: pool.name().to_owned(),
             ledger: pool.ledger().balance(now),
             amplification: pool.amplification().map(thousandths),
+            limit: pool.gate().limit(),
+            admitted: pool.gate().admitted(),
+            queued: pool.gate().waiting(),
             unresolved: pool.unresolved(),
             backends: pool.members().iter().map(|member| BackendView::of(pool, member, now)).collect(),
         }
@@ -131,6 +142,7 @@ impl BackendView {
             },
             in_rotation_seconds: now.since(since).as_secs(),
             in_flight: signals.in_flight.count(),
+            limit: Some(f64::from(backend.limit())).filter(|limit| limit.is_finite()).map(thousandths),
             ewma_ms: signals.ewma.cost(now).map(milliseconds),
             reported_load: pool.reported_load(member, now).map(|load| load.get()),
             late: thousandths(signals.late.share(now).into()),
@@ -170,6 +182,9 @@ pub(super) fn pool_samples(snapshot: &Snapshot, now: Tick) -> Vec<PoolSample> {
         pool: pool.name().to_owned(),
         ledger: pool.ledger().balance(now),
         amplification: pool.amplification(),
+        limit: pool.gate().limit().map(u64::from),
+        admitted: pool.gate().admitted().into(),
+        queued: pool.gate().waiting().into(),
     };
     snapshot.pools().iter().map(|pool| sample(pool)).collect()
 }

@@ -13,6 +13,8 @@ use super::structured::{write_integer, write_item, write_string};
 pub struct Handling<'a> {
     /// The error type of §2.3, if the answer is the proxy's own.
     pub error: Option<&'static str>,
+    /// The word that says more of it (§2.1.2).
+    pub details: Option<&'static str>,
     /// The backend that answered or was asked last, as `address:port`, for who may know it.
     pub next_hop: Option<&'a str>,
     /// Requests sent for this one: retries and copies count. Not told when there were none.
@@ -35,6 +37,10 @@ impl Handling<'_> {
         if let Some(error) = self.error {
             out.push_str("; error=");
             write_item(error, out);
+        }
+        if let Some(details) = self.details {
+            out.push_str("; details=");
+            write_string(details, out);
         }
         if let Some(next_hop) = self.next_hop {
             out.push_str("; next-hop=");
@@ -69,13 +75,13 @@ mod tests {
         assert_eq!(told(Handling { attempts: 1, ..Handling::default() }), "edge; attempts=1");
         let all = Handling {
             error: Some("connection_refused"),
+            details: Some("one-word"),
             next_hop: Some("127.0.0.1:8001"),
             attempts: 2,
             hedge: Some("won"),
             hedge_delay: Some(Duration::from_micros(21_900)),
         };
-        let expected =
-            "edge; error=connection_refused; next-hop=\"127.0.0.1:8001\"; attempts=2; hedge=won; hedge-delay=21";
+        let expected = "edge; error=connection_refused; details=\"one-word\"; next-hop=\"127.0.0.1:8001\"; attempts=2; hedge=won; hedge-delay=21";
         assert_eq!(told(all), expected);
         assert_eq!(
             told(Handling { hedge: Some("denied"), attempts: 1, ..Handling::default() }),

@@ -49,6 +49,8 @@ pub enum StaleUse {
     Updating,
     /// The origin was slow; it is being refreshed behind.
     Slow,
+    /// There was no place at the backends.
+    Overload,
     /// The origin failed.
     Error,
     /// The client allowed it.
@@ -61,6 +63,7 @@ impl StaleUse {
         match self {
             StaleUse::Updating => "stale-while-revalidate",
             StaleUse::Slow => "stale-if-slow",
+            StaleUse::Overload => "stale-if-overloaded",
             StaleUse::Error => "stale-if-error",
             StaleUse::ClientAllows => "max-stale",
         }
@@ -193,7 +196,7 @@ impl Outcome {
     pub const fn word(&self) -> Word {
         match (self.stale, self.path) {
             (Some(StaleUse::Updating | StaleUse::Slow), _) => Word::Updating,
-            (Some(StaleUse::Error | StaleUse::ClientAllows), _) => Word::Stale,
+            (Some(StaleUse::Overload | StaleUse::Error | StaleUse::ClientAllows), _) => Word::Stale,
             (None, Path::Hit) => Word::Hit,
             (None, Path::Forward { why, status, collapsed, .. }) => match (why, status, collapsed) {
                 (Fwd::Bypass | Fwd::Method, ..) => Word::Bypass,

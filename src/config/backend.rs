@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::pool_tail::IN_FLIGHT;
 use super::read::{Located, Section};
 use super::value::Value;
 use super::{Backend, Tls};
@@ -35,18 +36,25 @@ pub(super) fn backends(value: &Value<'_>) -> Vec<Backend> {
 
 fn backend(item: Value<'_>) -> Option<Located<'_, Backend>> {
     let spot = item.spot.clone();
-    let (address, weight) = if item.is_table() {
+    let (address, weight, max_in_flight) = if item.is_table() {
         let mut section = item.section()?;
         let value = section.required("address", "\"host:port\"");
         let weight = section.integer("weight", 1..=u64::from(Weight::MAX), u64::from(Weight::DEFAULT.get()));
+        let most = section.optional("max_in_flight").and_then(|value| max_in_flight(&value));
         section.finish();
-        (value.and_then(|value| address(&value)), weight)
+        (value.and_then(|value| address(&value)), weight, most)
     } else {
-        (address(&item), u64::from(Weight::DEFAULT.get()))
+        (address(&item), u64::from(Weight::DEFAULT.get()), None)
     };
     let (host, port) = address?;
     let weight = u16::try_from(weight).ok().and_then(Weight::new).unwrap_or_default();
-    Some(Located { value: Backend { host, port, weight }, spot })
+    Some(Located { value: Backend { host, port, weight, max_in_flight }, spot })
+}
+
+/// Reads how many requests may be at one backend.
+pub(super) fn max_in_flight(value: &Value<'_>) -> Option<u32> {
+    let range = u64::from(*IN_FLIGHT.start())..=u64::from(*IN_FLIGHT.end());
+    value.integer(range).and_then(|n| u32::try_from(n).ok())
 }
 
 /// Reads `host:port`; an IPv6 address comes out without its brackets.

@@ -10,7 +10,7 @@ use super::{Config, Pool};
 pub struct Diff {
     /// Pools, by name. A pool whose backends alone differ is changed, too.
     pub pools: Vec<Change>,
-    /// Backends of pools that stay, as `pool host:port`. Changed: the weight.
+    /// Backends of pools that stay, as `pool host:port`. Changed: the weight or the limit.
     pub backends: Vec<Change>,
     /// Routes, by name.
     pub routes: Vec<Change>,

@@ -36,6 +36,8 @@ pub const KEYS: &[&str] = &[
     "pool.backends",
     "pool.backends.address",
     "pool.backends.weight",
+    "pool.backends.max_in_flight",
+    "pool.max_in_flight",
     "pool.health.path",
     "pool.health.host",
     "pool.health.interval",
@@ -64,6 +66,7 @@ pub const KEYS: &[&str] = &[
     "pool.tail.retry.backoff",
     "pool.tail.retry.max_backoff",
     "pool.tail.reported_load",
+    "pool.tail.limit",
     "pool.tail.hedge.quantile",
     "pool.tail.hedge.budget",
     "pool.tail.hedge.min_delay",
@@ -76,7 +79,6 @@ pub const KEYS: &[&str] = &[
     "pool.tail.probation.probes",
     "pool.tail.probation.ramp",
     "pool.tail.probation.max_time",
-    "pool.tail.limit",
     "route.name",
     "route.match.host",
     "route.match.path",
@@ -173,7 +175,7 @@ mod tests {
     fn children_are_the_next_names_only() {
         assert_eq!(children("pool.tls"), ["server_name", "verify", "ca"]);
         assert_eq!(children(""), ["server", "cache", "log", "access_log", "pool", "route", "profile"]);
-        assert_eq!(children("pool.backends"), ["address", "weight"]);
+        assert_eq!(children("pool.backends"), ["address", "weight", "max_in_flight"]);
     }
 
     #[test]

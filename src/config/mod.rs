@@ -216,6 +216,10 @@ pub struct Pool {
     pub probation: tail::probation::Params,
     /// `[pool.tail] reported_load`: whether what backends say of their load changes their share.
     pub reported_load: bool,
+    /// `[pool.tail] limit`: what bounds the requests at its backends.
+    pub limit: tail::limit::Limit,
+    /// Requests at any one of its backends, unless the backend says otherwise.
+    pub max_in_flight: Option<u32>,
 }
 
 /// One entry of `backends`.
@@ -227,6 +231,8 @@ pub struct Backend {
     pub port: u16,
     /// Share relative to its peers.
     pub weight: Weight,
+    /// Requests at one time; `None` as the pool says.
+    pub max_in_flight: Option<u32>,
 }
 
 /// `health = { … }`: a GET every `interval` to every backend.

@@ -13,6 +13,7 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let backends = backends.map(|value| backend::backends(&value)).unwrap_or_default();
     let tls = section.section("tls");
     let tail = pool_tail::read(section.section("tail"), &backends);
+    let max_in_flight = section.optional("max_in_flight").and_then(|value| backend::max_in_flight(&value));
     let pool = Pool {
         name: name.clone().unwrap_or_default(),
         backends,
@@ -27,6 +28,8 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
         hedge: tail.hedge,
         probation: tail.probation,
         reported_load: tail.reported_load,
+        limit: tail.limit,
+        max_in_flight,
     };
     let spot = section.spot_of("name");
     section.finish();

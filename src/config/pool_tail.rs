@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use super::read::Section;
 use super::value::Value;
-use super::{Backend, Retry, defaults, reserved};
+use super::{Backend, Retry, defaults};
 use crate::tail::hedging::Quantile;
+use crate::tail::limit::Limit;
 use crate::tail::{backoff, budget, copies, hedging, probation};
 use crate::units::Ratio;
+
+/// Requests at one time.
+pub(super) const IN_FLIGHT: RangeInclusive<u32> = 1..=1_000_000;
 
 /// What `[pool.tail]` says.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub(super) struct Tail {
     pub(super) hedge: hedging::Params,
     pub(super) probation: probation::Params,
     pub(super) reported_load: bool,
+    pub(super) limit: Limit,
 }
 
 /// Reads `[pool.tail]` of a pool with these backends.
@@ -32,9 +37,9 @@ pub(super) fn read(mut section: Section<'_>, backends: &[Backend]) -> Tail {
         None => probation::Params { enabled: false, ..probation::Params::default() },
     };
     let reported_load = section.boolean("reported_load", true);
-    reserved::pool_tail(&mut section);
+    let limit = section.optional("limit").and_then(|value| limit(&value)).unwrap_or_default();
     section.finish();
-    Tail { retry, hedge, probation, reported_load }
+    Tail { retry, hedge, probation, reported_load, limit }
 }
 
 /// `hedge = "off"`: a budget of nothing. Delays are still learned, probation needs them.
@@ -81,6 +86,20 @@ fn warn_without_effect(section: &Section<'_>, budget: Ratio, backends: &[Backend
         let spot = section.spot_of("budget");
         spot.warning("is more than `retry.budget`, which hedges are paid from as well");
     }
+}
+
+/// Reads `"adaptive"`, `"off"` or a number.
+fn limit(value: &Value<'_>) -> Option<Limit> {
+    let limit = match value.as_text() {
+        Some("adaptive") => Some(Limit::Adaptive),
+        Some("off") => Some(Limit::Off),
+        _ => value.as_integer().and_then(|n| u32::try_from(n).ok()).filter(|n| IN_FLIGHT.contains(n)).map(Limit::Fixed),
+    };
+    if limit.is_none() {
+        let (least, most) = (IN_FLIGHT.start(), IN_FLIGHT.end());
+        value.expected(format_args!("\"adaptive\", \"off\" or a whole number from {least} to {most}"));
+    }
+    limit
 }
 
 fn quantile(value: &Value<'_>) -> Option<Quantile> {

@@ -7,14 +7,6 @@ use super::read::Section;
 
 const UNUSED: &str = "accepted, but this version does not act on it";
 
-/// `limit` of `[pool.tail]`.
-pub(super) fn pool_tail(section: &mut Section<'_>) {
-    if let Some(value) = section.optional("limit") {
-        value.spot.warning(UNUSED);
-        value.word(&[("adaptive", ()), ("off", ())]);
-    }
-}
-
 /// `priority` and `priority_header` of a route or profile.
 pub(super) fn route_priority(section: &mut Section<'_>) {
     if let Some(value) = section.optional("priority") {

@@ -19,6 +19,7 @@ use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
 use crate::cache::{device, key, query};
 use crate::tail::hedging::{self, Quantile};
+use crate::tail::limit::Limit;
 use crate::tail::probation;
 
 impl Config {
@@ -101,7 +102,13 @@ fn server(server: &Server) -> Value {
 
 fn pool(pool: &Pool) -> Value {
     let timeouts = &pool.timeouts;
-    let backend = |b: &super::Backend| json!({ "address": show_address(&b.host, b.port), "weight": b.weight.get() });
+    let backend = |b: &super::Backend| {
+        let mut shown = json!({ "address": show_address(&b.host, b.port), "weight": b.weight.get() });
+        if let Some(most) = b.max_in_flight {
+            shown["max_in_flight"] = most.into();
+        }
+        shown
+    };
     let mut shown = json!({
         "name": pool.name,
         "backends": pool.backends.iter().map(backend).collect::<Vec<_>>(),
@@ -126,8 +133,12 @@ fn pool(pool: &Pool) -> Value {
             "hedge": hedging(&pool.hedge),
             "probation": probation(&pool.probation),
             "reported_load": pool.reported_load,
+            "limit": limit(pool.limit),
         },
     });
+    if let Some(most) = pool.max_in_flight {
+        shown["max_in_flight"] = most.into();
+    }
     if let Some(check) = &pool.health {
         shown["health"] = health(check);
     }
@@ -135,6 +146,14 @@ fn pool(pool: &Pool) -> Value {
         shown["tls"] = tls(config);
     }
     shown
+}
+
+fn limit(limit: Limit) -> Value {
+    match limit {
+        Limit::Adaptive => "adaptive".into(),
+        Limit::Fixed(most) => most.into(),
+        Limit::Off => "off".into(),
+    }
 }
 
 fn retry(retry: &Retry) -> Value {

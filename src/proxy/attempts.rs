@@ -222,7 +222,9 @@ impl Attempts {
         }
         let may_repeat = self.exchange.idempotent || failure.before_request();
         let given_up = matches!(failure, Failure::Deadline | Failure::BodyRefused | Failure::NoBackend);
-        if !may_repeat || given_up || !self.retry(failure.termination().as_str(), wait).await {
+        // A connect that failed is no work done, so repeating it is none on top.
+        let too_much = !failure.before_request() && self.exchange.route.pool.is_queueing();
+        if !may_repeat || given_up || too_much || !self.retry(failure.termination().as_str(), wait).await {
             return Err(failure);
         }
         Ok(())
@@ -236,7 +238,8 @@ impl Attempts {
             // A gateway that says when to come again does not want to be asked at once, nor does what stands behind it.
             let told = leg.http.response_header().is_some_and(|head| head.headers.contains_key(RETRY_AFTER));
             let gateway = (502..=504).contains(&status);
-            if !gateway || told || !self.exchange.idempotent || self.exchange.has_fallback {
+            let too_much = self.exchange.route.pool.is_queueing();
+            if !gateway || told || too_much || !self.exchange.idempotent || self.exchange.has_fallback {
                 return leg;
             }
             if !self.retry("upstream-status", Wait::FirstAtOnce).await {

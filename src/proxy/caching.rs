@@ -159,10 +159,15 @@ pub(super) fn variance(route: &Route, stored: &HeaderMap, request: &RequestHeade
 /// May the stored response be used as it is?
 pub(super) fn judge_hit(session: &Session, meta: &CacheMeta, ctx: &mut Ctx) -> Option<ForcedFreshness> {
     let Some(freshness) = stored_freshness(meta) else { return Some(ForcedFreshness::ForceMiss) };
-    if ctx.cache.refreshed == Some(Refreshed::TooLate) && stands_in(meta, session, ctx) {
-        return Some(ForcedFreshness::ForceFresh);
+    let reuse = reuse::reuse(&freshness, &wishes_of(session, ctx), clock::wall());
+    match ctx.cache.refreshed {
+        Some(Refreshed::Overload) if reuse == Reuse::WhileRevalidate => return Some(ForcedFreshness::ForceFresh),
+        Some(Refreshed::Overload | Refreshed::TooLate) if stands_in(meta, session, ctx) => {
+            return Some(ForcedFreshness::ForceFresh);
+        }
+        _ => {}
     }
-    match reuse::reuse(&freshness, &wishes_of(session, ctx), clock::wall()) {
+    match reuse {
         Reuse::Fresh => Some(ForcedFreshness::ForceFresh),
         Reuse::ClientAllows => {
             ctx.cache.client_allows_stale = true;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
@@ -15,9 +15,12 @@ use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
 use crate::snapshot::{Route, Snapshot};
+use crate::tail::class::Class;
+use crate::tail::queue::Shed;
 use crate::telemetry::Termination;
 use crate::telemetry::metrics::InFlight;
 use crate::units::Tick;
+use crate::upstream::gate::Permit;
 use crate::upstream::{Attempt, Failure};
 
 /// The context of one request.
@@ -46,6 +49,14 @@ pub struct Ctx {
     pub port: Option<u16>,
     /// The value of `X-Request-Id`.
     pub request_id: Option<HeaderValue>,
+    /// How important it is.
+    pub class: Class,
+    /// Its place at the backends, until it is handed to what goes on there.
+    pub permit: Option<Permit>,
+    /// How long it waited for that, if it did.
+    pub queued: Option<Duration>,
+    /// Why it got none.
+    pub shed: Option<Shed>,
     /// Body bytes received from the client.
     pub received: u64,
     /// The range it is for, if it is not answered from a complete response.
@@ -90,6 +101,8 @@ pub enum Refreshed {
     InTime,
     /// It took longer than the route waits, or failed: the stale copy is sent.
     TooLate,
+    /// It is not waited for, since there is no place at the backends for who fetches it: the stale copy is sent.
+    Overload,
 }
 
 /// What the phases note for `Cache-Status`.
@@ -131,6 +144,10 @@ impl Ctx {
             host: String::new(),
             port: None,
             request_id: None,
+            class: Class::default(),
+            permit: None,
+            queued: None,
+            shed: None,
             received: 0,
             part: None,
             cache: CacheNotes::default(),

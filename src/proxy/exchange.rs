@@ -19,6 +19,7 @@ use crate::clock;
 use crate::snapshot::Route;
 use crate::tail::race::{Hedge, NoHedge};
 use crate::units::Tick;
+use crate::upstream::gate::Permit;
 use crate::upstream::{Failure, Member};
 
 /// The plan for the attempts of one request.
@@ -50,6 +51,8 @@ pub struct Exchange {
     pub for_all: bool,
     /// When the plan was made.
     pub made: Tick,
+    /// Its place at the backends, while it needs one.
+    permit: Mutex<Option<Permit>>,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
@@ -75,6 +78,7 @@ impl Exchange {
             patience: None,
             for_all: false,
             made: clock::now(),
+            permit: Mutex::default(),
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
@@ -109,6 +113,16 @@ impl Exchange {
     /// How many requests wait for the answer, this one among them.
     pub fn waiting(&self) -> u32 {
         1 + self.waiters.as_ref().map_or(0, |waiters| waiters.load(Ordering::Relaxed))
+    }
+
+    /// It has a place at the backends.
+    pub(super) fn admitted(self, permit: Option<Permit>) -> Exchange {
+        Exchange { permit: Mutex::new(permit), ..self }
+    }
+
+    /// Gives its place at the backends to who is next.
+    pub(super) fn leave(&self) {
+        self.permit.lock().take();
     }
 
     /// The client waits only so long; the answer may be stored, or is `for_all` for other reasons.

@@ -245,6 +245,10 @@ impl Drop for UpstreamSession {
         if let Some(attempts) = &self.attempts {
             let mut seen = attempts.exchange().seen.lock();
             seen.took = seen.began.map(|began| clock::now().since(began));
+            drop(seen);
+            if !self.again {
+                attempts.exchange().leave();
+            }
         }
     }
 }

@@ -35,11 +35,12 @@ impl Sent {
         }
     }
 
-    /// The same as it is told to the client, with the type of our error if the answer is one. Where the backends are is
+    /// The same as it is told to the client, with the type and the detail of our error if the answer is one. Where the backends are is
     /// for those to know who may know the cache's keys.
-    pub(super) fn told(&self, ctx: &Ctx, error: Option<&'static str>) -> Handling<'_> {
+    pub(super) fn told(&self, ctx: &Ctx, error: Option<(&'static str, Option<&'static str>)>) -> Handling<'_> {
         Handling {
-            error,
+            error: error.map(|(error, _)| error),
+            details: error.and_then(|(_, details)| details),
             next_hop: self.backend.as_ref().filter(|_| ctx.reveal).map(|backend| backend.name()),
             attempts: self.attempts,
             hedge: self.hedge,

@@ -5,13 +5,16 @@ use std::time::Duration;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
+use super::admission;
 use super::ctx::{Ctx, Unlogged};
 use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
+use crate::cache::status::StaleUse;
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
+use crate::tail::queue::Shed;
 use crate::telemetry::{CacheResult, Method, Record, Termination};
 use crate::upstream::Failure;
 
@@ -41,6 +44,7 @@ fn client_fault(e: &Error, ctx: &mut Ctx) -> Option<Refusal> {
             reason: Termination::ClientTimeout,
             sentence: "The request's body took too long.".into(),
             proxy_error: "http_request_error",
+            details: None,
         }),
         ErrorType::WriteTimedout => {
             ctx.end(Termination::ClientTimeout);
@@ -60,6 +64,7 @@ fn client_fault(e: &Error, ctx: &mut Ctx) -> Option<Refusal> {
             reason: Termination::BadRequest,
             sentence: "The request is malformed: body.".into(),
             proxy_error: "http_request_error",
+            details: None,
         }),
     }
 }
@@ -69,6 +74,9 @@ fn is_timeout(e: &Error) -> bool {
 }
 
 fn upstream_failure(e: &Error, ctx: &Ctx) -> Failure {
+    if ctx.shed.is_some() {
+        return Failure::Shed;
+    }
     let seen = ctx.exchange.as_ref().and_then(|x| x.seen.lock().failure);
     seen.or(ctx.upgrade_failure).unwrap_or_else(|| Failure::of_read(e, Failure::FirstByteTimeout))
 }
@@ -76,6 +84,9 @@ fn upstream_failure(e: &Error, ctx: &Ctx) -> Failure {
 fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
     if failure == Failure::BodyRefused {
         return body_too_large();
+    }
+    if let Some(shed) = ctx.shed {
+        return admission::refusal(shed);
     }
     let pool = ctx.route.as_ref().map_or("", |r| r.pool.name());
     let backend = ctx.exchange.as_ref().and_then(|x| x.seen.lock().tried.last().cloned());
@@ -91,6 +102,7 @@ fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
         reason: failure.termination(),
         sentence: sentence.into(),
         proxy_error: failure.proxy_error(),
+        details: None,
     }
 }
 
@@ -101,6 +113,7 @@ fn internal_fault(e: &Error, session: &Session, _ctx: &Ctx) -> Refusal {
         reason: Termination::Internal,
         sentence: "The proxy failed.".into(),
         proxy_error: "proxy_internal_error",
+        details: None,
     }
 }
 
@@ -121,12 +134,15 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         Some(_) => Failure::Deadline.status(),
         None => session.response_written().map_or(0, |r| r.status.as_u16()),
     };
-    let cache = match &ctx.route {
-        Some(_) if ctx.answered && last_word.is_none() => {
-            CacheResult::of(notes::outcome(session, ctx, status).word().as_str())
-        }
-        _ => CacheResult::None,
+    let outcome = match &ctx.route {
+        Some(_) if ctx.answered && last_word.is_none() => Some(notes::outcome(session, ctx, status)),
+        _ => None,
     };
+    let cache = outcome.as_ref().map_or(CacheResult::None, |outcome| CacheResult::of(outcome.word().as_str()));
+    let stale = outcome.and_then(|outcome| outcome.stale).map(StaleUse::as_str);
+    if let Some(stale) = stale {
+        edge.metrics().stale_served(stale);
+    }
     let duration = last_word.map_or_else(clock::now, |said| said.at).since(ctx.started);
     let method = &session.req_header().method;
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
@@ -139,7 +155,7 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         protocol: version(request.version),
         bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
-    write(edge, ctx, &request, Line { reason, status, cache, duration });
+    write(edge, ctx, &request, Line { reason, status, cache, stale, duration });
 }
 
 /// Writes the line of a request that was dropped in its midst, and counts it.
@@ -149,7 +165,7 @@ pub(super) fn cut(ctx: &Ctx, unlogged: &Unlogged) {
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(&unlogged.method), 0, CacheResult::None, duration);
     edge.metrics().terminated(Termination::Cut);
-    let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, duration };
+    let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, stale: None, duration };
     write(edge, ctx, &Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 }, line);
 }
 
@@ -165,6 +181,7 @@ struct Line {
     reason: Termination,
     status: u16,
     cache: CacheResult,
+    stale: Option<&'static str>,
     duration: Duration,
 }
 
@@ -190,6 +207,9 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
         cache: line.cache,
         attempts: sent.attempts,
         hedge: sent.hedge,
+        queue_time: ctx.queued,
+        shed: ctx.shed.map(Shed::as_str),
+        stale: line.stale,
         reason: line.reason,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
         generation: ctx.snapshot.generation(),

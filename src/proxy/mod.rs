@@ -2,6 +2,7 @@
 //!
 //! Each phase is short and names what it does; the doing is in the files beside this one.
 
+mod admission;
 mod attempts;
 mod caching;
 mod crowd;
@@ -169,7 +170,8 @@ impl ProxyHttp for Proxy {
 
     fn should_serve_stale(&self, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) -> bool {
         let serves = caching::may_serve_stale(session, ctx, error);
-        if serves && ctx.exchange.as_ref().is_some_and(|exchange| exchange.seen.lock().failure.is_some()) {
+        let has_failed = ctx.exchange.as_ref().is_some_and(|exchange| exchange.seen.lock().failure.is_some());
+        if serves && (has_failed || (ctx.shed.is_some() && error.is_some())) {
             // Pingora keeps no connection on which an exchange failed, whatever is answered; the client is told.
             session.set_keepalive(None);
         }
@@ -190,12 +192,15 @@ impl ProxyHttp for Proxy {
             ctx.cache.detail.get_or_insert("hit-for-miss");
         }
         if !ctx.cache.only_if_cached {
-            return Ok(true);
+            return admission::admit(session, ctx).await;
         }
         respond::refuse(session, ctx, &request::not_cached()).await.map(|()| false)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        if ctx.shed.is_some() {
+            return Err(forward::error(Failure::Shed));
+        }
         if session.is_upgrade_req() {
             return upstream::upgraded_peer(ctx).map_err(forward::error);
         }

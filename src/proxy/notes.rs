@@ -33,10 +33,14 @@ pub(super) fn outcome(session: &Session, ctx: &Ctx, sent: u16) -> Outcome {
             Outcome { ttl, ..forward(Fwd::Stale, true, None) }
         }
         CachePhase::Hit if notes.refreshed == Some(Refreshed::TooLate) => hit(Some(StaleUse::Slow)),
+        CachePhase::Hit if notes.refreshed == Some(Refreshed::Overload) && ttl.is_some_and(|ttl| ttl <= 0) => {
+            hit(Some(StaleUse::Overload))
+        }
         CachePhase::Hit => hit(notes.client_allows_stale.then_some(StaleUse::ClientAllows)),
         CachePhase::StaleUpdating => hit(Some(StaleUse::Updating)),
         CachePhase::Stale => {
-            Outcome { stale: Some(StaleUse::Error), ttl, detail: None, ..forward(Fwd::Stale, false, in_vain) }
+            let why = if ctx.shed.is_some() { StaleUse::Overload } else { StaleUse::Error };
+            Outcome { stale: Some(why), ttl, detail: None, ..forward(Fwd::Stale, false, in_vain) }
         }
         CachePhase::Miss => forward(Fwd::UriMiss, true, in_vain),
         CachePhase::Expired | CachePhase::Revalidated => forward(Fwd::Stale, true, in_vain),

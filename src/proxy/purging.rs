@@ -111,7 +111,7 @@ fn purge(edge: &Edge, session: &Session, ctx: &Ctx, soft: bool) -> std::result::
 
 fn refusal(status: u16, sentence: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     let proxy_error = if status == 503 { "proxy_internal_response" } else { "http_request_denied" };
-    Refusal { status, reason: Termination::Done, sentence: sentence.into(), proxy_error }
+    Refusal { status, reason: Termination::Done, sentence: sentence.into(), proxy_error, details: None }
 }
 
 /// The field that an answer with 401 has to have (RFC 9110 §11.6.1).

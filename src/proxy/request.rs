@@ -29,6 +29,8 @@ pub(super) struct Refusal {
     pub sentence: Cow<'static, str>,
     /// The error type of `Proxy-Status` (RFC 9209 §2.3).
     pub proxy_error: &'static str,
+    /// The word that says more of it.
+    pub details: Option<&'static str>,
 }
 
 /// Normalises, routes and limits; after it `ctx` knows the client, host and route.
@@ -153,6 +155,7 @@ fn bad_request(what: &'static str) -> Refusal {
         reason: Termination::BadRequest,
         sentence: format!("The request is malformed: {what}.").into(),
         proxy_error: "http_request_error",
+        details: None,
     }
 }
 
@@ -162,6 +165,7 @@ fn no_route() -> Refusal {
         reason: Termination::NoRoute,
         sentence: "No route matches this host and path.".into(),
         proxy_error: "destination_not_found",
+        details: None,
     }
 }
 
@@ -172,6 +176,7 @@ pub(super) fn not_cached() -> Refusal {
         reason: Termination::Done,
         sentence: "Not in the cache, and nothing else was wanted.".into(),
         proxy_error: "http_response_timeout",
+        details: None,
     }
 }
 
@@ -182,5 +187,6 @@ pub(super) fn body_too_large() -> Refusal {
         reason: Termination::BodyTooLarge,
         sentence: "The request's body is too large.".into(),
         proxy_error: "http_request_error",
+        details: None,
     }
 }

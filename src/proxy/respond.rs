@@ -22,8 +22,8 @@ use crate::upstream::Failure;
 const CACHE_STATUS: &str = "Cache-Status";
 const X_CACHE_STATUS: &str = "X-Cache-Status";
 const PROXY_STATUS: &str = "Proxy-Status";
-/// When a client that got a 503 may come again.
-const RETRY_AFTER_SECONDS: u32 = 1;
+/// When a client that got a 503 may come again, in seconds: drawn, so that not all come at once.
+const COME_AGAIN: std::ops::RangeInclusive<u32> = 1..=5;
 
 /// Adds our fields to a final response.
 pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
@@ -57,7 +57,7 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
 }
 
 /// Our member of `Proxy-Status`.
-fn proxy_status(ctx: &Ctx, sent: &Sent, error: Option<&'static str>) -> String {
+fn proxy_status(ctx: &Ctx, sent: &Sent, error: Option<(&'static str, Option<&'static str>)>) -> String {
     let mut member = String::with_capacity(64);
     sent.told(ctx, error).write_to(&ctx.snapshot.config().cache.name, &mut member);
     member
@@ -67,7 +67,7 @@ fn proxy_status(ctx: &Ctx, sent: &Sent, error: Option<&'static str>) -> String {
 pub(super) fn last_word(session: &Session, ctx: &Ctx) -> (String, &'static str) {
     const SENTENCE: &str = "The backend did not answer in time.\n";
     // Written before anything was sent.
-    let member = proxy_status(ctx, &Sent::default(), Some(Failure::Deadline.proxy_error()));
+    let member = proxy_status(ctx, &Sent::default(), Some((Failure::Deadline.proxy_error(), None)));
     let date = httpdate::fmt_http_date(clock::wall());
     let body = if session.req_header().method == http::Method::HEAD { "" } else { SENTENCE };
     let id = ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default();
@@ -96,9 +96,10 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
     response.insert_header(CONTENT_TYPE, "text/plain; charset=utf-8")?;
     response.insert_header(CONTENT_LENGTH, body.len())?;
     response.insert_header(CACHE_CONTROL, "no-store")?;
-    response.insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some(refusal.proxy_error)))?;
+    response
+        .insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some((refusal.proxy_error, refusal.details))))?;
     if refusal.status == 503 {
-        response.insert_header(RETRY_AFTER, RETRY_AFTER_SECONDS)?;
+        response.insert_header(RETRY_AFTER, fastrand::u32(COME_AGAIN))?;
     }
     if refusal.status == 401 {
         purging::challenge(&mut response)?;

@@ -113,6 +113,7 @@ pub(super) fn prepare(
         let waiters = key.and_then(|key| shared.lock.of(key));
         let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         let rescue = rescue::terms(session, request, ctx);
+        let permit = ctx.permit.take();
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
@@ -122,6 +123,7 @@ pub(super) fn prepare(
                 .awaited_by(waiters)
                 .hurried(patience, for_all)
                 .rescuing(rescue)
+                .admitted(permit)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         let exchange = exchange.clone();
@@ -222,6 +224,10 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
     }
     if let Some(attempt) = &mut ctx.upgraded {
         attempt.answered(response.status.as_u16(), clock::now());
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            attempt.tunnelled();
+            ctx.permit = None;
+        }
     }
     let nominated: Vec<HeaderName> = response
         .headers

@@ -73,6 +73,8 @@ pub struct Asked {
     pub in_flight: u32,
     /// Copies among them.
     pub copies: u32,
+    /// Whether requests wait for a place at the pool's backends, or would have to.
+    pub queueing: bool,
     /// Whether the pool is slow as a whole (`exceedance.rs`).
     pub all_slow: bool,
 }
@@ -138,6 +140,9 @@ impl Hedging {
     /// # Errors
     /// Why there is to be no copy now.
     pub fn admit(&self, asked: &Asked, ledger: &Budget, now: Tick) -> Result<(), NoHedge> {
+        if asked.queueing {
+            return Err(NoHedge::Queueing);
+        }
         if asked.all_slow {
             return Err(NoHedge::AllSlow);
         }

@@ -362,7 +362,9 @@ mod tests {
     fn no_more_wait_than_have_a_prospect_and_the_least_important_go() {
         let mut line = kept_full(1_010);
         let names = ["1", "2", "3", "4", "5", "6", "7"];
-        names.map(|name| line.enter(name, any(Class::Default, 1), 1_011).unwrap());
+        for name in names {
+            line.enter(name, any(Class::Default, 1), 1_011).unwrap();
+        }
         line.enter("sheddable", any(Class::Sheddable, 0), 1_012).unwrap();
         assert_eq!(line.gone, [("sheddable", Shed::QueueFull)]);
         line.gone.clear();
@@ -374,7 +376,9 @@ mod tests {
     #[test]
     fn a_burst_has_a_deep_queue() {
         let mut line = Line::default();
-        (0..50).for_each(|_| drop(line.enter("x", any(Class::Default, 0), 0)));
+        for _ in 0..50 {
+            line.enter("x", any(Class::Default, 0), 0).unwrap();
+        }
         assert_eq!(line.gone.len(), 10);
         assert_eq!(line.queue.len(), 40);
     }

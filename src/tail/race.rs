@@ -66,6 +66,8 @@ pub enum NoHedge {
     HeldOut,
     /// There is no other backend worth asking.
     NoBackend,
+    /// Requests wait for a place at the backends.
+    Queueing,
     /// All backends are slow: a copy would only add to it.
     AllSlow,
     /// The route's budget allows none at all.
@@ -88,6 +90,7 @@ impl NoHedge {
         "cold",
         "held-out",
         "no-backend",
+        "queueing",
         "all-slow",
         "budget-off",
         "budget-spent",

@@ -120,6 +120,16 @@ impl Trial {
         self.kind
     }
 
+    /// A time as it would have been on a route as fast as the pool's usual one.
+    pub fn scaled(&self, took: Duration) -> Duration {
+        self.expect.scaled(took)
+    }
+
+    /// Whether it is later than expected after so long.
+    pub fn is_late(&self, elapsed: Duration) -> bool {
+        self.expect.delay.is_some_and(|delay| elapsed >= delay)
+    }
+
     /// Whether a final head has come.
     pub fn has_answered(&self) -> bool {
         self.progress == Progress::Answered
@@ -204,7 +214,7 @@ impl Signals {
                 self.delays.censored(elapsed);
                 learning.iter().for_each(|delays| delays.censored(elapsed));
             }
-            if trial.expect.delay.is_some_and(|delay| elapsed >= delay) {
+            if trial.is_late(elapsed) {
                 self.in_flight.abandon(&mut trial.token, now);
             }
             late = self.judged(&mut trial, elapsed, false, now);

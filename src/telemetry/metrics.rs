@@ -32,6 +32,8 @@ pub(super) struct Registered {
     pub(super) backends: RwLock<BTreeMap<(String, String), Arc<BackendMetrics>>>,
     unrouted: Arc<RouteMetrics>,
     pub(super) terminations: Tally,
+    /// Stale copies served, by why.
+    pub(super) stale_served: Tally,
     pub(super) requests_in_flight: Gauge,
     pub(super) client_connections: Gauge,
     pub(super) generation: Gauge,
@@ -56,6 +58,7 @@ impl Metrics {
             backends: RwLock::default(),
             unrouted,
             terminations: Tally::new(Termination::WORDS),
+            stale_served: Tally::new(names::STALE_REASONS),
             requests_in_flight: Gauge::default(),
             client_connections: Gauge::default(),
             generation: Gauge::default(),
@@ -115,6 +118,11 @@ impl Metrics {
     /// Counts why a request ended; once per request.
     pub fn terminated(&self, reason: Termination) {
         self.0.terminations.add_at(reason.index());
+    }
+
+    /// Counts a stale copy served; `reason` is one of [`names::STALE_REASONS`].
+    pub fn stale_served(&self, reason: &str) {
+        self.0.stale_served.add(reason);
     }
 
     /// Says which generation of the configuration is in use.
@@ -227,6 +235,9 @@ pub struct PoolMetrics {
     pub(super) wasted: AtomicU64,
     pub(super) probes: Counter,
     pub(super) rescues: Tally,
+    pub(super) queued: Histogram,
+    /// In the order of [`Class::ALL`].
+    pub(super) shed: Vec<Tally>,
 }
 
 impl PoolMetrics {
@@ -240,6 +251,8 @@ impl PoolMetrics {
             wasted: AtomicU64::new(0),
             probes: Counter::default(),
             rescues: Tally::new(names::RESCUE_RESULTS),
+            queued: Histogram::default(),
+            shed: names::CLASSES.iter().map(|_| Tally::new(names::SHED_REASONS)).collect(),
         }
     }
 
@@ -283,6 +296,18 @@ impl PoolMetrics {
     /// Counts what became of a body that stalled or broke off; `result` is one of [`names::RESCUE_RESULTS`].
     pub fn rescued(&self, result: &str) {
         self.rescues.add(result);
+    }
+
+    /// Counts how long a request waited for a place at the backends, whether or not it got one.
+    pub fn queued(&self, time: Duration) {
+        self.queued.observe(time);
+    }
+
+    /// Counts a request that was shed: `class` is one of [`names::CLASSES`], `reason` of [`names::SHED_REASONS`].
+    pub fn shed(&self, class: &str, reason: &str) {
+        if let Some((_, tally)) = names::CLASSES.iter().zip(&self.shed).find(|(word, _)| **word == class) {
+            tally.add(reason);
+        }
     }
 
     /// Counts the time from an attempt's start to the first byte of its response head.

@@ -125,8 +125,27 @@ pub const HEDGE_RESULTS: &[&str] = &["won", "lost"];
 pub const HEDGING: &[&str] = &["with", "without"];
 
 /// Why a late request was denied a copy at first: those words of `tail::race::NoHedge` that come up once it is late.
-pub const HEDGE_DENIALS: &[&str] =
-    &["no-backend", "all-slow", "budget-off", "budget-spent", "ledger-spent", "in-flight", "deadline", "other"];
+pub const HEDGE_DENIALS: &[&str] = &[
+    "no-backend",
+    "queueing",
+    "all-slow",
+    "budget-off",
+    "budget-spent",
+    "ledger-spent",
+    "in-flight",
+    "deadline",
+    "other",
+];
+
+/// How important requests are: the words of `tail::class::Class`.
+pub const CLASSES: &[&str] = &["critical", "default", "sheddable"];
+
+/// Why a request was shed: the words of `tail::queue::Shed`.
+pub const SHED_REASONS: &[&str] = &["queue-full", "queue-timeout", "deadline", "other"];
+
+/// Why a stale copy was served: the words of `cache::status::StaleUse`.
+pub const STALE_REASONS: &[&str] =
+    &["stale-while-revalidate", "stale-if-slow", "stale-if-overloaded", "stale-if-error", "max-stale", "other"];
 
 /// What became of a body that stalled or broke off on a route whose bodies are rescued.
 pub const RESCUE_RESULTS: &[&str] = &["spliced", "lost", "failed", "denied", "other"];
@@ -212,6 +231,16 @@ definitions! {
         "Requests sent to a backend, by what became of them";
     RETRIES: "hedgerow_retries_total" Counter None, &[POOL, words("reason", RETRY_REASONS)],
         "Attempts made because an earlier one failed";
+    POOL_LIMIT: "hedgerow_pool_limit" Gauge None, &[POOL],
+        "Requests that may be at a pool's backends at a time; absent where nothing limits them";
+    POOL_ADMITTED: "hedgerow_pool_admitted" Gauge None, &[POOL],
+        "Requests that have a place at a pool's backends now";
+    POOL_QUEUED: "hedgerow_pool_queued" Gauge None, &[POOL],
+        "Requests that wait for a place at a pool's backends now";
+    QUEUE_TIME: "hedgerow_queue_seconds" Histogram Some(Unit::Seconds), &[POOL],
+        "How long requests that had to wait for a place waited, whether or not they got one";
+    SHED: "hedgerow_shed_total" Counter None, &[POOL, words("class", CLASSES), words("reason", SHED_REASONS)],
+        "Requests that got no place at the backends, by class and reason";
     RESCUES: "hedgerow_rescues_total" Counter None, &[POOL, words("result", RESCUE_RESULTS)],
         "Rescues of bodies that stalled or broke off, by what became of them";
     EJECTIONS: "hedgerow_ejections_total" Counter None, &[POOL, BACKEND, words("reason", EJECTION_REASONS)],
@@ -256,6 +285,8 @@ definitions! {
         "Quantiles of the time to a route's first byte from a backend, with hedging and without";
     ROUTE_WINDOW: "hedgerow_route_window_requests" Gauge None, &[ROUTE, words("hedging", HEDGING)],
         "Requests in the sliding window that the route's quantiles are taken from";
+    STALE_SERVED: "hedgerow_stale_served_total" Counter None, &[words("reason", STALE_REASONS)],
+        "Stale copies served, by why";
     CACHE_OBJECTS: "hedgerow_cache_objects" Gauge None, &[],
         "Objects stored now";
     CACHE_BYTES: "hedgerow_cache_bytes" Gauge Some(Unit::Bytes), &[],

@@ -65,6 +65,12 @@ pub struct PoolSample {
     pub ledger: f64,
     /// Attempts for each request; `None` while there are none.
     pub amplification: Option<f64>,
+    /// Requests that may be at its backends; `None` where nothing limits them.
+    pub limit: Option<u64>,
+    /// Requests that have a place there.
+    pub admitted: u64,
+    /// Requests that wait for one.
+    pub queued: u64,
 }
 
 /// One route at the time of a scrape.
@@ -203,6 +209,24 @@ impl Page {
         page.family(&names::RETRIES, |family| {
             pools.iter().try_for_each(|(pool, metrics)| family.tally([pool], &metrics.retries))
         })?;
+        let sampled = &self.scrape.pools;
+        page.family(&names::POOL_LIMIT, |family| {
+            let mut known = sampled.iter().filter_map(|p| Some((p, p.limit?)));
+            known.try_for_each(|(p, limit)| family.gauge([&p.pool], limit))
+        })?;
+        page.family(&names::POOL_ADMITTED, |family| {
+            sampled.iter().try_for_each(|p| family.gauge([&p.pool], p.admitted))
+        })?;
+        page.family(&names::POOL_QUEUED, |family| sampled.iter().try_for_each(|p| family.gauge([&p.pool], p.queued)))?;
+        page.family(&names::QUEUE_TIME, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.queued))
+        })?;
+        page.family(&names::SHED, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| {
+                let by_class = names::CLASSES.iter().zip(&metrics.shed);
+                by_class.into_iter().try_for_each(|(class, tally)| family.tally([pool, class], tally))
+            })
+        })?;
         page.family(&names::RESCUES, |family| {
             pools.iter().try_for_each(|(pool, metrics)| family.tally([pool], &metrics.rescues))
         })?;
@@ -305,6 +329,7 @@ impl Page {
 
     fn cache(&self, page: &mut Families<'_>) -> fmt::Result {
         let cache = &self.scrape.cache;
+        page.family(&names::STALE_SERVED, |family| family.tally([], &self.counters.stale_served))?;
         page.gauge(&names::CACHE_OBJECTS, cache.objects)?;
         page.gauge(&names::CACHE_BYTES, cache.bytes)?;
         page.gauge(&names::CACHE_CAPACITY, cache.capacity)?;

@@ -32,6 +32,9 @@ pub const KEYS: &[&str] = &[
     "cache",
     "attempts",
     "hedge",
+    "queue_time",
+    "shed",
+    "stale",
     "reason",
     "request_id",
     "generation",
@@ -72,6 +75,12 @@ pub struct Record<'a> {
     pub attempts: u32,
     /// What became of the copy: `won`, `lost` or `denied`; `None` if it was not late.
     pub hedge: Option<&'a str>,
+    /// How long it waited for a place at the backends, if it had to.
+    pub queue_time: Option<Duration>,
+    /// Why it got none.
+    pub shed: Option<&'a str>,
+    /// Why a stale copy was the answer, if it was.
+    pub stale: Option<&'a str>,
     /// Why it ended.
     pub reason: Termination,
     /// The value of `X-Request-Id`.
@@ -116,6 +125,9 @@ impl Record<'_> {
         out.text("cache", Some(self.cache.as_str()))?;
         out.number("attempts", u64::from(self.attempts))?;
         out.text("hedge", self.hedge)?;
+        out.seconds("queue_time", self.queue_time)?;
+        out.text("shed", self.shed)?;
+        out.text("stale", self.stale)?;
         out.text("reason", Some(self.reason.as_str()))?;
         out.text("request_id", present(self.request_id))?;
         out.number("generation", self.generation)?;
@@ -299,6 +311,9 @@ pub(super) mod tests {
         cache: CacheResult::Hit,
         attempts: 0,
         hedge: None,
+        queue_time: None,
+        shed: None,
+        stale: None,
         reason: Termination::Done,
         request_id: "4f",
         generation: 3,

@@ -29,6 +29,8 @@ words! {
         NoRoute = "no-route",
         /// The pool has no backend that may be asked.
         NoBackend = "no-backend",
+        /// There was no place at the backends: too many requests at a time.
+        Shed = "shed",
         /// The connection to the backend was refused, unreachable or failed in its TLS handshake.
         ConnectFailed = "connect-failed",
         /// The connection to the backend was not made in time.
@@ -61,7 +63,7 @@ impl Termination {
             Termination::BodyTooLarge => 413,
             Termination::MethodRefused => 405,
             Termination::NoRoute => 404,
-            Termination::NoBackend => 503,
+            Termination::NoBackend | Termination::Shed => 503,
             Termination::ConnectFailed | Termination::UpstreamClosed | Termination::UpstreamInvalid => 502,
             Termination::ConnectTimeout | Termination::UpstreamTimeout | Termination::Deadline => 504,
             Termination::Internal => 500,

@@ -29,6 +29,9 @@ pub struct Attempt {
     trial: Option<Trial>,
     started: Tick,
     kind: Kind,
+    /// How many were with the backend when it was sent, it among them.
+    nth: u32,
+    is_tunnel: bool,
     outcome: Outcome,
 }
 
@@ -42,7 +45,9 @@ impl Attempt {
         kind: Kind,
         now: Tick,
     ) -> Attempt {
-        Attempt { pool, backend, route, trial: Some(trial), started: now, kind, outcome: Outcome::Open }
+        let nth = backend.sent();
+        let (trial, outcome) = (Some(trial), Outcome::Open);
+        Attempt { pool, backend, route, trial, started: now, kind, nth, is_tunnel: false, outcome }
     }
 
     /// The backend asked.
@@ -78,9 +83,20 @@ impl Attempt {
             self.pool.errored(&self.backend, now);
         } else {
             self.pool.succeeded(&self.backend, now);
+            if self.kind == Kind::Primary {
+                self.backend.answered(self.nth, trial.scaled(took));
+            }
         }
+
         self.pool.judge(&self.backend, late, now);
         took
+    }
+
+    /// The connection has become a tunnel: it is no longer a request that the backend works on.
+    pub fn tunnelled(&mut self) {
+        if !std::mem::replace(&mut self.is_tunnel, true) {
+            self.backend.tunnel(true);
+        }
     }
 
     /// The attempt failed at `now`.
@@ -109,8 +125,16 @@ impl Drop for Attempt {
         self.backend.counters().attempt(result);
         if let Some(trial) = self.trial.take() {
             let now = clock::now();
+            let elapsed = now.since(self.started);
+            // Cancelled after it was late, it would have taken longer; cancelled before, nothing is known.
+            if self.outcome == Outcome::Open && self.kind == Kind::Primary && trial.is_late(elapsed) {
+                self.backend.answered(self.nth, trial.scaled(elapsed));
+            }
             let late = self.backend.signals().end(trial, &[&self.route.delays, self.pool.delays()], now);
             self.pool.judge(&self.backend, late, now);
+        }
+        if self.is_tunnel {
+            self.backend.tunnel(false);
         }
         if self.kind == Kind::Copy {
             self.pool.copy_ended();

@@ -4,15 +4,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::balance::load::LastLoad;
 use crate::tail::health::{self, Health, MayEject, State, Transition};
+use crate::tail::limit::Limiter;
 use crate::tail::probation::{self, Room};
 use crate::tail::signals::Signals;
 use crate::telemetry::BackendMetrics;
 use crate::units::Tick;
+
+/// How much more than its limit a backend should get, before it is rounded up: the limit is a mean.
+const ROOM: f32 = 0.6;
 
 /// A live backend.
 #[derive(Debug)]
@@ -25,6 +31,11 @@ pub struct Backend {
     signals: Signals,
     load: LastLoad,
     health: Mutex<Health>,
+    limiter: Mutex<Limiter>,
+    /// The most that should be here, where others have room.
+    room: AtomicU32,
+    /// Connections that are no longer requests.
+    tunnels: AtomicU32,
 }
 
 /// How a backend takes part at one moment.
@@ -55,6 +66,9 @@ impl Backend {
             signals: Signals::default(),
             load: LastLoad::default(),
             health: Mutex::new(Health::new(ejection, probation)),
+            limiter: Mutex::default(),
+            room: AtomicU32::new(u32::MAX),
+            tunnels: AtomicU32::new(0),
         }
     }
 
@@ -81,6 +95,68 @@ impl Backend {
     /// What its attempts tell.
     pub fn signals(&self) -> &Signals {
         &self.signals
+    }
+
+    /// Requests that it works on, or that wait there: those in flight, but for connections that became tunnels.
+    pub fn working(&self) -> u32 {
+        self.signals.in_flight.count().saturating_sub(self.tunnels.load(Ordering::Relaxed))
+    }
+
+    /// A request was sent; returns how many are here now.
+    pub(super) fn sent(&self) -> u32 {
+        let working = self.working();
+        self.limiter.lock().sent(working);
+        working
+    }
+
+    /// A primary that was sent as the `nth` was answered without an error.
+    pub(super) fn answered(&self, nth: u32, took: Duration) {
+        self.limiter.lock().answered(nth, took);
+    }
+
+    /// A connection became a tunnel, or ended as one.
+    pub(super) fn tunnel(&self, is_open: bool) {
+        match is_open {
+            true => self.tunnels.fetch_add(1, Ordering::Relaxed),
+            false => self.tunnels.fetch_sub(1, Ordering::Relaxed),
+        };
+    }
+
+    /// How many requests it bears, as far as is known; infinite while nothing is.
+    pub fn limit(&self) -> f32 {
+        self.limiter.lock().limit()
+    }
+
+    /// The typical time of an answer that need not wait for others.
+    pub fn usual(&self) -> Option<Duration> {
+        self.limiter.lock().usual()
+    }
+
+    /// Whether it has as much to do as it should.
+    pub fn is_full(&self) -> bool {
+        self.working() >= self.room.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn review_limit(&self, now: Tick) {
+        let working = self.working();
+        let mut limiter = self.limiter.lock();
+        limiter.review(working, now);
+        self.store_room(&limiter);
+    }
+
+    pub(super) fn lacks_contrast(&self) -> Option<f32> {
+        self.limiter.lock().lacks_contrast()
+    }
+
+    pub(super) fn dip_limit(&self) {
+        let mut limiter = self.limiter.lock();
+        limiter.dip();
+        self.store_room(&limiter);
+    }
+
+    fn store_room(&self, limiter: &Limiter) {
+        // A conversion that saturates: without a limit there is all the room.
+        self.room.store((limiter.limit() + ROOM).ceil() as u32, Ordering::Relaxed);
     }
 
     /// What it says of its own load.

@@ -37,6 +37,8 @@ pub enum Failure {
     InvalidResponse,
     /// A 304 to a request that had no condition.
     UnexpectedNotModified,
+    /// There was no place at the backends; they have not been asked.
+    Shed,
     /// The client's body grew over the route's limit; no fault of the backend's.
     BodyRefused,
 }
@@ -60,6 +62,7 @@ impl Failure {
             Failure::ClosedEarly => "closed-early",
             Failure::InvalidResponse => "invalid-response",
             Failure::UnexpectedNotModified => "unexpected-not-modified",
+            Failure::Shed => "shed",
             Failure::BodyRefused => "body-refused",
         }
     }
@@ -79,6 +82,7 @@ impl Failure {
             Failure::BetweenBytesTimeout => "connection_read_timeout",
             Failure::ClosedEarly => "http_response_incomplete",
             Failure::InvalidResponse | Failure::UnexpectedNotModified => "http_protocol_error",
+            Failure::Shed => "connection_limit_reached",
             Failure::BodyRefused => "http_request_error",
         }
     }
@@ -87,7 +91,7 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Failure::BodyRefused => 413,
-            Failure::DnsError | Failure::NoBackend => 503,
+            Failure::DnsError | Failure::NoBackend | Failure::Shed => 503,
             Failure::ConnectionTimeout
             | Failure::FirstByteTimeout
             | Failure::BetweenBytesTimeout
@@ -109,6 +113,7 @@ impl Failure {
             Failure::Deadline | Failure::TotalTimeout => Termination::Deadline,
             Failure::WriteFailed | Failure::ClosedEarly => Termination::UpstreamClosed,
             Failure::InvalidResponse | Failure::UnexpectedNotModified => Termination::UpstreamInvalid,
+            Failure::Shed => Termination::Shed,
             Failure::BodyRefused => Termination::BodyTooLarge,
         }
     }

@@ -4,6 +4,8 @@ pub mod attempt;
 pub mod backend;
 pub mod deferrals;
 pub mod failure;
+pub mod gate;
+mod limits;
 pub mod peer;
 mod peers;
 pub mod pool;

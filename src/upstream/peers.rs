@@ -25,6 +25,7 @@ impl Pool {
             waiting,
             in_flight: members.iter().map(|m| m.backend.signals().in_flight.count()).sum(),
             copies: self.copies.load(Ordering::Relaxed),
+            queueing: self.is_queueing(),
             all_slow: self.late.is_all_slow(now),
         }
     }

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use super::attempt::Attempt;
 use super::backend::{Backend, Standing};
 use super::failure::Failure;
+use super::gate::Gate;
 use super::peer::Template;
 use super::resolve::{self, Resolver};
 use crate::balance::exclude::Exclude;
@@ -31,6 +32,7 @@ use crate::tail::delays::Delays;
 use crate::tail::exceedance::Exceedance;
 use crate::tail::health::State;
 use crate::tail::hedging::Hedging;
+use crate::tail::limit::Limit;
 use crate::tail::signals::{Expect, Kind};
 use crate::telemetry::{Metrics, PoolMetrics};
 use crate::units::{Ratio, Tick, Weight};
@@ -49,6 +51,8 @@ pub struct Member {
     pub peer: Arc<HttpPeer>,
     /// Its share as written.
     pub weight: Weight,
+    /// The most requests that may be there.
+    pub max_in_flight: Option<u32>,
 }
 
 /// A pool of one snapshot.
@@ -76,6 +80,9 @@ pub struct Pool {
     amplification: Mutex<Amplification>,
     metrics: Metrics,
     counters: Arc<PoolMetrics>,
+    gate: Arc<Gate>,
+    /// When the limits were looked at, in nanoseconds.
+    pub(super) reviewed: AtomicU64,
     watches: Mutex<Vec<AbortHandle>>,
 }
 
@@ -108,6 +115,8 @@ impl Pool {
             amplification: Mutex::default(),
             metrics: metrics.clone(),
             counters: metrics.pool(&config.name),
+            gate: before.map(|before| before.gate.clone()).unwrap_or_default(),
+            reviewed: AtomicU64::new(0),
             watches: Mutex::new(Vec::new()),
             config,
         };
@@ -175,8 +184,14 @@ impl Pool {
         &self.delays
     }
 
+    /// The way to its backends.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
     /// A second passed: publishes what it brought.
     pub fn tick(&self, now: Tick) {
+        self.review(now);
         self.delays.publish([self.config.hedge.asked(); 2], now);
         let members = self.members.load();
         members.iter().for_each(|member| member.backend.tick(now));
@@ -228,17 +243,21 @@ impl Pool {
         if members.is_empty() {
             return Err(Failure::DnsError);
         }
-        let (mut out, mut doubtful) = (Exclude::none(), Exclude::none());
+        let (mut out, mut doubtful, mut crowded) = (Exclude::none(), Exclude::none(), Exclude::none());
+        let heeds_limits = self.config.limit == Limit::Adaptive;
         let mut candidates = Vec::with_capacity(members.len());
         let usual_load = load::median(members.iter().filter_map(|member| self.reported_load(member, now)));
         for (i, member) in members.iter().enumerate() {
             let Standing { state, since, ramp } = member.backend.standing(now);
-            if matches!(state, State::Ejected(_)) || tried.iter().any(|t| Arc::ptr_eq(&t.backend, &member.backend)) {
-                out.add(i);
-                doubtful.add(i);
-            }
-            if state == State::Probation {
-                doubtful.add(i);
+            let is_out = matches!(state, State::Ejected(_))
+                || member.max_in_flight.is_some_and(|most| member.backend.working() >= most)
+                || tried.iter().any(|t| Arc::ptr_eq(&t.backend, &member.backend));
+            let is_doubtful = is_out || state == State::Probation;
+            let is_crowded = is_doubtful || (heeds_limits && member.backend.is_full());
+            for (is_in, set) in [(is_out, &mut out), (is_doubtful, &mut doubtful), (is_crowded, &mut crowded)] {
+                if is_in {
+                    set.add(i);
+                }
             }
             let signals = member.backend.signals();
             let warm = slow_start::factor(Some(since), self.config.slow_start, now);
@@ -250,7 +269,9 @@ impl Pool {
                 weight: f64::from(member.weight.get()) * warm * ramp * free,
             });
         }
-        let mut chosen = least_loaded::pick(&candidates, &doubtful, now, rng);
+        // One with room, else one of which nothing bad is known.
+        let mut chosen = least_loaded::pick(&candidates, &crowded, now, rng)
+            .or_else(|_| least_loaded::pick(&candidates, &doubtful, now, rng));
         if kind == Kind::Primary {
             // Where all others are out, one on probation is better than none; a copy to it would be no better.
             chosen = chosen.or_else(|_| least_loaded::pick(&candidates, &out, now, rng));
@@ -295,6 +316,7 @@ impl Pool {
                     host: written.host.clone(),
                     peer: Arc::new(self.template.peer(address, &written.host)),
                     weight: written.weight,
+                    max_in_flight: written.max_in_flight.or(self.config.max_in_flight),
                 }));
             }
         }

@@ -662,6 +662,7 @@ impl Pool {
             waiting: 1,
             in_flight: self.backends.iter().map(|b| b.signals.in_flight.count()).sum(),
             copies: self.copies,
+            queueing: false,
             all_slow: self.late.is_all_slow(now),
         };
         self.hedging.admit(&asked, &self.ledger, now)?;

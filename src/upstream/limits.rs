@@ -1,0 +1,66 @@
+//! How many requests a pool's backends may have: the sum of what each bears, looked at ten times a second.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::gate::Entry;
+use super::pool::{Member, Pool};
+use crate::tail::health::State;
+use crate::tail::limit::{Limit, REVIEW};
+use crate::tail::queue::{Asked, Pace};
+use crate::units::Tick;
+
+/// What is sent on top of the sum, in square roots of it: else a backend that is done with one request waits for the next.
+const HEADROOM: f32 = 0.5;
+
+impl Pool {
+    /// Asks for a place at the pool's backends.
+    pub fn admit(&self, asked: Asked, now: Tick) -> Entry {
+        self.review(now);
+        self.gate().enter(asked, now)
+    }
+
+    /// Whether more comes than may go: no time for copies or retries.
+    pub fn is_queueing(&self) -> bool {
+        self.gate().waiting() > 0
+    }
+
+    /// Looks at the limits, if it is time.
+    pub(super) fn review(&self, now: Tick) {
+        let last = self.reviewed.load(Ordering::Relaxed);
+        let is_due = now.since(Tick::from_nanos(last)) >= REVIEW;
+        if !is_due
+            || self.reviewed.compare_exchange(last, now.as_nanos(), Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return;
+        }
+        let members = self.members();
+        let usable =
+            |member: &&std::sync::Arc<Member>| matches!(member.backend.state(now), State::Healthy | State::Recovering);
+        members.iter().for_each(|member| member.backend.review_limit(now));
+        if self.is_queueing() && self.config().limit == Limit::Adaptive {
+            let lacking = members.iter().filter(usable).filter_map(|m| Some((m.backend.lacks_contrast()?, m)));
+            if let Some((_, member)) = lacking.min_by(|(a, _), (b, _)| a.total_cmp(b)) {
+                member.backend.dip_limit();
+            }
+        }
+        let (mut learned, mut hard, mut count) = (0.0, 0_u32, 0_u32);
+        let mut usual = Duration::ZERO;
+        for member in members.iter().filter(usable) {
+            let most = member.max_in_flight.unwrap_or(u32::MAX);
+            learned += member.backend.limit().min(most as f32);
+            hard = hard.saturating_add(most);
+            usual += member.backend.usual().unwrap_or_default();
+            count += 1;
+        }
+        let limit = match self.config().limit {
+            // With nobody to ask there is nothing to wait for.
+            _ if count == 0 => u32::MAX,
+            Limit::Off => hard,
+            Limit::Fixed(most) => most.min(hard),
+            Limit::Adaptive if learned.is_finite() => hard.min((learned + HEADROOM * learned.sqrt()).round() as u32),
+            Limit::Adaptive => hard,
+        };
+        self.gate().set(Pace { usual: usual / count.max(1), limit }, now);
+    }
+}
