@@ -34,5 +34,6 @@ pub mod storable;
 mod structured;
 pub mod tags;
 pub mod targeted;
+pub mod urgency;
 pub mod validate;
 pub mod vary;

@@ -22,7 +22,6 @@ mod pool_tail;
 mod purge;
 mod read;
 mod recover;
-mod reserved;
 mod route;
 mod secret;
 mod server;
@@ -308,6 +307,10 @@ pub struct Route {
     pub timeout: Duration,
     /// Largest request body in bytes; more is answered 413.
     pub max_body: u64,
+    /// How important its requests are, unless `priority_header` says otherwise.
+    pub priority: tail::class::Class,
+    /// Where trusted proxies say how important a request is.
+    pub priority_header: Option<HeaderName>,
     /// Which requests may be hedged.
     pub hedge: Hedge,
     /// Whether a body that stalls is fetched to its end from another backend.

@@ -6,18 +6,23 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, defaults, purge, reserved, units};
+use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, defaults, purge, units};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
+use crate::tail::class::Class;
 
 /// The policy keys that were written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Policy {
     timeout: Option<Duration>,
     max_body: Option<u64>,
+    priority: Option<Class>,
+    priority_header: Option<HeaderName>,
     hedge: Option<Hedge>,
     rescue: Option<bool>,
     enabled: Option<bool>,
@@ -43,6 +48,9 @@ struct Stale {
     override_origin: bool,
 }
 
+const CLASSES: [(&str, Class); 3] =
+    [("critical", Class::Critical), ("default", Class::Default), ("sheddable", Class::Sheddable)];
+
 /// Each is compared with every range of a request.
 const MAX_LANGUAGES: usize = 64;
 
@@ -59,11 +67,14 @@ impl Policy {
         let max_body = section.optional("max_body").and_then(|value| value.size(0..=1 << 50));
         let hedge = section.optional("hedge").and_then(|value| value.word(&[("on", Hedge::On), ("off", Hedge::Off)]));
         let rescue = section.optional("rescue").and_then(|value| value.boolean());
-        reserved::route_priority(section);
+        let priority = section.optional("priority").and_then(|value| value.word(&CLASSES));
+        let priority_header = section.optional("priority_header").and_then(|value| priority_header(&value));
         let mut cache = section.section("cache");
         let policy = Policy {
             timeout,
             max_body,
+            priority,
+            priority_header,
             hedge,
             rescue,
             enabled: cache.optional("enabled").and_then(|value| value.boolean()),
@@ -98,6 +109,8 @@ impl Policy {
         Policy {
             timeout: self.timeout.or(base.timeout),
             max_body: self.max_body.or(base.max_body),
+            priority: self.priority.or(base.priority),
+            priority_header: self.priority_header.or(base.priority_header),
             hedge: self.hedge.or(base.hedge),
             rescue: self.rescue.or(base.rescue),
             enabled: self.enabled.or(base.enabled),
@@ -122,6 +135,14 @@ impl Policy {
 
     pub(super) fn max_body(&self) -> u64 {
         self.max_body.unwrap_or(defaults::MAX_BODY)
+    }
+
+    pub(super) fn priority(&self) -> Class {
+        self.priority.unwrap_or_default()
+    }
+
+    pub(super) fn priority_header(&self) -> Option<HeaderName> {
+        self.priority_header.clone()
     }
 
     pub(super) fn hedge(&self) -> Hedge {
@@ -158,6 +179,14 @@ impl Policy {
             min_uses: self.min_uses.unwrap_or(defaults::MIN_USES),
         }
     }
+}
+
+fn priority_header(value: &Value<'_>) -> Option<HeaderName> {
+    let field = value.as_text().and_then(|text| HeaderName::try_from(text).ok());
+    if field.is_none() {
+        value.expected("the name of a header field such as \"X-Priority\"");
+    }
+    field
 }
 
 fn present<'a, T>(section: Section<'a>, read: impl FnOnce(Section<'a>) -> T) -> Option<T> {

@@ -222,19 +222,24 @@ fn tls(tls: &Tls) -> Value {
 }
 
 fn route(route: &Route) -> Value {
-    json!({
+    let mut shown = json!({
         "name": route.name,
         "match": { "host": route.host.to_string(), "path": route.path.to_string() },
         "pool": route.pool,
         "timeout": time(route.timeout),
         "max_body": show_size(route.max_body),
+        "priority": route.priority.as_str(),
         "hedge": match route.hedge {
             Hedge::On => "on",
             Hedge::Off => "off",
         },
         "rescue": route.rescue,
         "cache": cache(&route.cache),
-    })
+    });
+    if let Some(field) = &route.priority_header {
+        shown["priority_header"] = field.as_str().into();
+    }
+    shown
 }
 
 fn cache(cache: &RouteCache) -> Value {

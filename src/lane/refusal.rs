@@ -89,6 +89,7 @@ fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<Socket
         cache: CacheResult::None,
         attempts: 0,
         hedge: None,
+        priority: None,
         queue_time: None,
         shed: None,
         stale: None,

@@ -207,6 +207,7 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
         cache: line.cache,
         attempts: sent.attempts,
         hedge: sent.hedge,
+        priority: ctx.route.as_ref().map(|_| ctx.class.as_str()),
         queue_time: ctx.queued,
         shed: ctx.shed.map(Shed::as_str),
         stale: line.stale,

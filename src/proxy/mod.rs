@@ -21,6 +21,7 @@ mod leg;
 mod log;
 mod notes;
 mod parts;
+mod priority;
 mod purging;
 mod reported;
 mod request;

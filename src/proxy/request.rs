@@ -12,7 +12,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::ctx::{Client, Ctx};
-use super::{deadlines, identity};
+use super::{deadlines, identity, priority};
 use crate::cache::{self, device};
 use crate::config;
 use crate::telemetry::Termination;
@@ -80,6 +80,10 @@ pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> R
     key_query(request, &route.config.cache.key.query);
     tell_device(request, &route.config.cache.key.devices);
     identity::forget_lookalikes_of(request, &route.config.cache.key.headers);
+    if let Some(field) = &route.config.priority_header {
+        identity::forget_lookalikes_of(request, std::slice::from_ref(field));
+    }
+    ctx.class = priority::class(request, &ctx.client, &route.config);
     let max_body = route.config.max_body;
     ctx.route = Some(route);
     let length = request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());

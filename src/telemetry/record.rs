@@ -32,6 +32,7 @@ pub const KEYS: &[&str] = &[
     "cache",
     "attempts",
     "hedge",
+    "priority",
     "queue_time",
     "shed",
     "stale",
@@ -75,6 +76,8 @@ pub struct Record<'a> {
     pub attempts: u32,
     /// What became of the copy: `won`, `lost` or `denied`; `None` if it was not late.
     pub hedge: Option<&'a str>,
+    /// How important it was, once it had a route.
+    pub priority: Option<&'a str>,
     /// How long it waited for a place at the backends, if it had to.
     pub queue_time: Option<Duration>,
     /// Why it got none.
@@ -125,6 +128,7 @@ impl Record<'_> {
         out.text("cache", Some(self.cache.as_str()))?;
         out.number("attempts", u64::from(self.attempts))?;
         out.text("hedge", self.hedge)?;
+        out.text("priority", self.priority)?;
         out.seconds("queue_time", self.queue_time)?;
         out.text("shed", self.shed)?;
         out.text("stale", self.stale)?;
@@ -311,6 +315,7 @@ pub(super) mod tests {
         cache: CacheResult::Hit,
         attempts: 0,
         hedge: None,
+        priority: Some("default"),
         queue_time: None,
         shed: None,
         stale: None,
