@@ -45,13 +45,25 @@ impl Answer {
     }
 }
 
-/// Asks `target` for `path`, on the connection at hand if there is one, and notes the value of `field`.
-///
-/// Afterwards there is a connection at hand if it can be used again. It must be thrown away after an error.
+/// As [`ask`] does, with no fields but `Host`.
 pub(crate) async fn get(
     connection: &mut Option<TcpStream>,
     target: SocketAddr,
     path: &str,
+    field: &str,
+) -> io::Result<Answer> {
+    ask(connection, target, path, "", field).await
+}
+
+/// Asks `target` for `path`, on the connection at hand if there is one, and notes the value of `field`. `more` are lines of
+/// fields to send, each with its end.
+///
+/// Afterwards there is a connection at hand if it can be used again. It must be thrown away after an error.
+pub(crate) async fn ask(
+    connection: &mut Option<TcpStream>,
+    target: SocketAddr,
+    path: &str,
+    more: &str,
     field: &str,
 ) -> io::Result<Answer> {
     let stream = match connection {
@@ -62,7 +74,7 @@ pub(crate) async fn get(
             connection.insert(stream)
         }
     };
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench.test\r\n\r\n").as_bytes()).await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: bench.test\r\n{more}\r\n").as_bytes()).await?;
     let mut received = Vec::with_capacity(4096);
     let mut answer = loop {
         read(stream, &mut received).await?;

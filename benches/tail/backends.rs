@@ -15,6 +15,7 @@ use crate::ports;
 use crate::record::{End, Record};
 use crate::scenario::Caching;
 use crate::timer::Timer;
+use crate::workers::{Turn, Workers};
 
 /// What all backends of a run share.
 pub(crate) struct Backends {
@@ -22,6 +23,8 @@ pub(crate) struct Backends {
     pub(crate) caching: Caching,
     pub(crate) record: Record,
     pub(crate) timer: Arc<Timer>,
+    /// Of each backend; none where their number is not limited.
+    pub(crate) workers: Vec<Arc<Workers>>,
     /// When the load begins; until then time stands still.
     pub(crate) begin: OnceLock<Instant>,
 }
@@ -98,7 +101,7 @@ async fn begun(shared: &Backends) {
     }
 }
 
-/// Answers until the connection ends. There is no limit of workers: nothing queues here.
+/// Answers until the connection ends. Without a limit of workers nothing queues here.
 async fn serve(mut stream: TcpStream, backend: usize, shared: Arc<Backends>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut received = Vec::with_capacity(1024);
@@ -123,9 +126,13 @@ async fn serve(mut stream: TcpStream, backend: usize, shared: Arc<Backends>) -> 
         });
         let place = shared.record.receive(shared.now(), backend, target.request(), hedge);
         let mut open = Open { shared: &shared, entry: place.0, end: End::Left };
-        let attempt =
-            Attempt { at: shared.now(), backend, request: place.1, hot: target.request().is_none(), before: place.2 };
-        answer(&mut stream, &mut received, path, target, &attempt, &shared).await?;
+        let worker = match shared.workers.get(backend) {
+            Some(workers) => Some(unless_left(&mut stream, &mut received, workers.turn(shared.now())).await?),
+            None => None,
+        };
+        let at = worker.as_ref().map_or_else(|| shared.now(), |turn| turn.from);
+        let attempt = Attempt { at, backend, request: place.1, hot: target.request().is_none(), before: place.2 };
+        answer(&mut stream, &mut received, path, target, &attempt, worker, &shared).await?;
         open.end = End::Answered;
     }
 }
@@ -137,6 +144,7 @@ async fn answer(
     path: &str,
     target: Target,
     attempt: &Attempt,
+    worker: Option<Turn>,
     shared: &Backends,
 ) -> io::Result<()> {
     let service = shared.script.service(attempt);
@@ -146,7 +154,15 @@ async fn answer(
             None => std::future::pending().await,
         }
     };
-    unless_left(stream, received, ready).await?;
+    let stayed = unless_left(stream, received, ready).await;
+    if let (Some(turn), Some(end)) = (worker, service.answer) {
+        // A worker ends what it has begun, whether anybody waits for it or not.
+        if stayed.is_err() {
+            shared.until(end).await;
+        }
+        turn.end(end);
+    }
+    stayed?;
     if service.fails {
         let refusal = b"HTTP/1.1 503 Service Unavailable\r\nCache-Control: no-store\r\nContent-Length: 0\r\n\r\n";
         return stream.write_all(refusal).await;
@@ -166,15 +182,15 @@ async fn answer(
 }
 
 /// Waits for something while the proxy stays; what it sends meanwhile is kept.
-async fn unless_left(
+async fn unless_left<T>(
     stream: &mut TcpStream,
     received: &mut Vec<u8>,
-    something: impl Future<Output = ()>,
-) -> io::Result<()> {
+    something: impl Future<Output = T>,
+) -> io::Result<T> {
     tokio::pin!(something);
     loop {
         tokio::select! {
-            () = &mut something => return Ok(()),
+            done = &mut something => return Ok(done),
             read = stream.read_buf(received) => if read? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             },

@@ -7,12 +7,16 @@ const BODY_BYTES: usize = 2048;
 /// Where a proxy is asked whether it is up; it must ask a backend.
 pub(crate) const READY: &str = "/ready";
 const HOT: &str = "/hot";
+const OWN: &str = "/own/";
+const KEPT: &str = "/kept/";
 
 #[derive(Clone, Copy)]
 pub(crate) enum Target {
     /// Something of its own for each request.
     Own(usize),
     Hot,
+    /// One of many keys that may be stored, and used stale.
+    Kept(usize),
 }
 
 impl Target {
@@ -20,13 +24,17 @@ impl Target {
         if path == HOT {
             return Some(Target::Hot);
         }
-        path.strip_prefix("/own/")?.parse().ok().map(Target::Own)
+        if let Some(key) = path.strip_prefix(KEPT) {
+            return key.parse().ok().map(Target::Kept);
+        }
+        path.strip_prefix(OWN)?.parse().ok().map(Target::Own)
     }
 
     pub(crate) fn path(self) -> String {
         match self {
-            Target::Own(request) => format!("/own/{request}"),
+            Target::Own(request) => format!("{OWN}{request}"),
             Target::Hot => HOT.to_owned(),
+            Target::Kept(key) => format!("{KEPT}{key}"),
         }
     }
 
@@ -34,7 +42,7 @@ impl Target {
     pub(crate) fn request(self) -> Option<usize> {
         match self {
             Target::Own(request) => Some(request),
-            Target::Hot => None,
+            Target::Hot | Target::Kept(_) => None,
         }
     }
 }
@@ -42,6 +50,7 @@ impl Target {
 pub(crate) fn head(path: &str, target: Target, caching: Caching) -> String {
     let control = match (target, caching) {
         (Target::Own(_), _) | (_, Caching::Off) => "no-store",
+        (Target::Kept(_), _) => "max-age=1, stale-while-revalidate=60, stale-if-error=60",
         (Target::Hot, Caching::Fresh) => "max-age=1, must-revalidate",
         (Target::Hot, Caching::Stale) => "max-age=1, stale-while-revalidate=30",
     };

@@ -14,13 +14,15 @@ use crate::answer;
 use crate::content::{self, Target};
 use crate::timer::Timer;
 
-/// How long one request may take; one that fails counts as having taken as long.
+/// How long one request may take unless a scenario says less; one that fails counts as having taken as long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of one request.
 pub(crate) struct Sample {
-    /// The request's number; it was due this many intervals after the load's begin.
+    /// The request's number.
     pub(crate) request: usize,
+    /// When it was due, since the load's begin.
+    pub(crate) due: Duration,
     pub(crate) target: Target,
     /// From the moment it was due to the sending.
     pub(crate) late: Duration,
@@ -54,20 +56,29 @@ impl fmt::Display for Failure {
 pub(crate) struct Plan {
     pub(crate) to: SocketAddr,
     pub(crate) begin: Instant,
-    /// Requests per second, evenly spaced.
-    pub(crate) rate: u32,
-    pub(crate) targets: Vec<Target>,
+    /// How long a client waits for one.
+    pub(crate) patience: Duration,
+    /// In the order in which they are due.
+    pub(crate) requests: Vec<Request>,
+}
+
+/// One request.
+pub(crate) struct Request {
+    /// Since the load's begin.
+    pub(crate) due: Duration,
+    pub(crate) target: Target,
+    /// Lines of fields besides `Host`, each with its end.
+    pub(crate) fields: String,
 }
 
 /// Sends all of a plan and returns what became of it, in order.
 pub(crate) async fn run(plan: Plan, timer: Arc<Timer>) -> Vec<Sample> {
     let free = Arc::new(Mutex::new(Vec::new()));
     let mut open = JoinSet::new();
-    let mut samples = Vec::with_capacity(plan.targets.len());
-    for (request, target) in plan.targets.iter().copied().enumerate() {
-        let due = plan.begin + due(request, plan.rate);
-        timer.until(due).await;
-        open.spawn(one(request, target, due, plan.to, free.clone()));
+    let mut samples = Vec::with_capacity(plan.requests.len());
+    for (number, request) in plan.requests.into_iter().enumerate() {
+        timer.until(plan.begin + request.due).await;
+        open.spawn(one(number, request, plan.begin, plan.patience, plan.to, free.clone()));
         while let Some(done) = open.try_join_next() {
             samples.extend(done);
         }
@@ -77,16 +88,25 @@ pub(crate) async fn run(plan: Plan, timer: Arc<Timer>) -> Vec<Sample> {
     samples
 }
 
-/// When a request is due, since the load's begin.
+/// When a request is due, since the load's begin, if requests are evenly spaced.
 pub(crate) fn due(request: usize, rate: u32) -> Duration {
     Duration::from_secs(1) * request as u32 / rate
 }
 
-async fn one(request: usize, target: Target, due: Instant, to: SocketAddr, free: Arc<Mutex<Vec<TcpStream>>>) -> Sample {
+async fn one(
+    number: usize,
+    request: Request,
+    begin: Instant,
+    patience: Duration,
+    to: SocketAddr,
+    free: Arc<Mutex<Vec<TcpStream>>>,
+) -> Sample {
+    let due = begin + request.due;
     let late = since(due);
     let mut connection = free.lock().pop();
-    let path = target.path();
-    let asked = tokio::time::timeout(PATIENCE, answer::get(&mut connection, to, &path, "ETag")).await;
+    let path = request.target.path();
+    let asking = answer::ask(&mut connection, to, &path, &request.fields, "ETag");
+    let asked = tokio::time::timeout(patience, asking).await;
     let latency = since(due);
     let failure = match asked {
         Err(_) => Some(Failure::TimedOut),
@@ -100,7 +120,7 @@ async fn one(request: usize, target: Target, due: Instant, to: SocketAddr, free:
     if !matches!(failure, Some(Failure::TimedOut | Failure::Broken)) {
         free.lock().extend(connection);
     }
-    Sample { request, target, late, latency, failure }
+    Sample { request: number, due: request.due, target: request.target, late, latency, failure }
 }
 
 fn since(moment: Instant) -> Duration {

@@ -1,8 +1,9 @@
-//! What clients see of sick backends: five backends on loopback that do as a script says, and in front of them in turn
-//! nginx, HAProxy and Hedgerow's release binary, each a fresh process.
+//! What clients see of sick backends, and of overload: five backends on loopback that do as a script says, and in front of
+//! them in turn nginx, HAProxy and Hedgerow's release binary, each a fresh process.
 //!
-//! The load is open-loop: 400 requests/s, evenly spaced, and latencies count from when a request was due. Service times and
-//! faults are drawn from the seed, the request and the attempt, so that all proxies meet the same. `-- --help` tells the options.
+//! The load is open-loop: 400 requests/s, evenly spaced, or, in overload, a Poisson process; latencies count from when a
+//! request was due. Service times and faults are drawn from the seed, the request and the attempt, so that all proxies meet the
+//! same. `-- --help` tells the options.
 //!
 //! It measures and tells which targets are met; the exit code is 0 unless it could not run.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its figures")]
@@ -11,7 +12,10 @@
 mod answer;
 mod arguments;
 mod backends;
+mod configs;
 mod content;
+mod course;
+mod cpu;
 mod fault;
 #[path = "../common/figures.rs"]
 mod figures;
@@ -19,6 +23,7 @@ mod load;
 #[path = "../common/machine.rs"]
 mod machine;
 mod measures;
+mod overload;
 mod page;
 mod ports;
 mod proxy;
@@ -27,6 +32,8 @@ mod report;
 mod run;
 mod scenario;
 mod timer;
+mod verdict;
+mod workers;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -34,11 +41,15 @@ use std::sync::Arc;
 
 use crate::arguments::{Arguments, USAGE};
 use crate::measures::Measures;
-use crate::page::Page;
+use crate::overload::arrivals::Arrivals;
+use crate::overload::capacity;
+use crate::overload::scenario::Overload;
+use crate::page::{OVERLOAD, Page, SICK};
 use crate::proxy::{Kind, Program};
 use crate::run::{Asked, run};
 use crate::scenario::Scenario;
 use crate::timer::Timer;
+use crate::verdict::judged;
 
 /// As in the binary.
 #[global_allocator]
@@ -63,6 +74,7 @@ fn main() -> ExitCode {
     };
     if arguments.list {
         arguments.scenarios.iter().for_each(|scenario| println!("{:16} {}", scenario.word, scenario.title));
+        arguments.overloads.iter().for_each(|scenario| println!("{:16} {}", scenario.word, scenario.title));
         return ExitCode::SUCCESS;
     }
     match bench(&arguments) {
@@ -84,12 +96,22 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     }
     let timer = Timer::start();
-    let mut page = Page::begin(arguments, &programs);
-    for scenario in &arguments.scenarios {
-        measure(scenario, arguments, &programs, &timer, &mut page)?;
+    let of_sick: Vec<Program> = programs.iter().filter(|program| program.kind != Kind::NginxLimited).cloned().collect();
+    if !arguments.scenarios.is_empty() {
+        let mut page = Page::begin(SICK, arguments.phases, &of_sick);
+        for scenario in &arguments.scenarios {
+            measure(scenario, arguments, &of_sick, &timer, &mut page)?;
+        }
+        page.end(arguments.record)?;
     }
-    page.summary();
-    if arguments.record { page.write() } else { Ok(()) }
+    if !arguments.overloads.is_empty() {
+        let mut page = Page::begin(OVERLOAD, arguments.overload_phases, &programs);
+        for scenario in &arguments.overloads {
+            overwhelm(scenario, arguments, &programs, &timer, &mut page)?;
+        }
+        page.end(arguments.record)?;
+    }
+    Ok(())
 }
 
 /// Runs a scenario before each proxy with each seed.
@@ -100,23 +122,57 @@ fn measure(
     timer: &Arc<Timer>,
     page: &mut Page,
 ) -> Result<(), Box<dyn Error>> {
-    page.scenario(scenario);
+    page.scenario(scenario.word, scenario.title, report::HEAD);
     let mut notes = Vec::new();
     for seed in arguments.seeds.iter().copied() {
         if scenario.faults.is_empty() {
             page.drawn(scenario, arguments.phases, seed);
-            let outcome = run(scenario, arguments.phases, seed, Asked::Backend, timer)?;
+            let outcome = run(scenario.course(arguments.phases, seed), Asked::Backend, timer)?;
             page.line(&report::row("floor", seed, scenario, &Measures::of(&outcome)));
         }
         for program in programs {
-            let outcome = run(scenario, arguments.phases, seed, Asked::Proxy(program), timer)?;
+            let outcome = run(scenario.course(arguments.phases, seed), Asked::Proxy(program), timer)?;
             let measures = Measures::of(&outcome);
             let name = program.kind.name();
             page.line(&report::row(name, seed, scenario, &measures));
             notes.push(report::notes(name, seed, &measures));
             if program.kind == Kind::Hedgerow {
                 let verdicts = report::verdicts(scenario, &measures);
-                notes.push(report::judged(seed, &verdicts) + "\n");
+                notes.push(judged(seed, &verdicts) + "\n");
+                page.judge(&verdicts);
+            }
+        }
+    }
+    page.line(&format!("\n{}", notes.concat()));
+    Ok(())
+}
+
+/// The same with more than the backends can do.
+fn overwhelm(
+    scenario: &Overload,
+    arguments: &Arguments,
+    programs: &[Program],
+    timer: &Arc<Timer>,
+    page: &mut Page,
+) -> Result<(), Box<dyn Error>> {
+    use crate::overload::{measures::Measures, report};
+
+    page.scenario(scenario.word, scenario.title, report::HEAD);
+    let phases = arguments.overload_phases;
+    let mut notes = Vec::new();
+    for seed in arguments.seeds.iter().copied() {
+        let alone = capacity::measure(scenario, phases, seed, timer)?;
+        notes.push(format!("* Backends alone, seed {seed}: {alone:.0} requests/s\n"));
+        let arrivals = Arrivals::of(scenario, phases, seed);
+        for program in programs {
+            let outcome = run(scenario.course(phases, seed, &arrivals), Asked::Proxy(program), timer)?;
+            let measures = Measures::of(&outcome, &arrivals);
+            let name = program.kind.name();
+            page.line(&report::row(name, seed, &measures));
+            notes.push(report::notes(name, seed, scenario, &measures));
+            if program.kind == Kind::Hedgerow {
+                let verdicts = report::verdicts(scenario, &measures);
+                notes.push(judged(seed, &verdicts) + "\n");
                 page.judge(&verdicts);
             }
         }

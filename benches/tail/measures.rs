@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::figures::figures;
-use crate::load::{PATIENCE, Sample, due};
+use crate::load::{PATIENCE, Sample};
 use crate::record::{End, Received};
 use crate::run::Outcome;
 use crate::scenario::{BACKENDS, SICK};
@@ -57,7 +57,7 @@ impl Measures {
         let whole = Duration::ZERO..fault.end + phases.recovery;
         let due_in = |range: &Range<Duration>| {
             let range = range.clone();
-            outcome.samples.iter().filter(move |sample| range.contains(&due(sample.request, outcome.rate)))
+            outcome.samples.iter().filter(move |sample| range.contains(&sample.due))
         };
         // Where there is a hot key, what else is asked for is there to keep estimators warm.
         let hot = outcome.samples.iter().any(|sample| sample.target.request().is_none());
@@ -69,7 +69,8 @@ impl Measures {
         }
         let ratio = |range: &Range<Duration>| {
             let attempts = outcome.received.iter().filter(|received| {
-                let of = received.request.map_or(received.at, |request| due(request, outcome.rate));
+                let sample = received.request.and_then(|request| outcome.samples.get(request));
+                let of = sample.map_or(received.at, |sample| sample.due);
                 range.contains(&of)
             });
             attempts.count() as f64 / due_in(range).count().max(1) as f64
@@ -109,13 +110,13 @@ impl Measures {
 }
 
 /// All windows of a second in there.
-fn windows(range: &Range<Duration>) -> impl Iterator<Item = Range<Duration>> {
+pub(crate) fn windows(range: &Range<Duration>) -> impl Iterator<Item = Range<Duration>> {
     let end = range.end;
     let starts = std::iter::successors(Some(range.start), |start| Some(*start + STEP));
     starts.map(|start| start..start + SECOND).take_while(move |window| window.end <= end)
 }
 
-fn received_in<'a>(received: &'a [Received], range: &Range<Duration>) -> impl Iterator<Item = &'a Received> {
+pub(crate) fn received_in<'a>(received: &'a [Received], range: &Range<Duration>) -> impl Iterator<Item = &'a Received> {
     let from = received.partition_point(|one| one.at < range.start);
     let to = received.partition_point(|one| one.at < range.end);
     received[from..to.max(from)].iter()

@@ -1,23 +1,31 @@
-//! docs/bench/tail.md: what is printed, with what it was taken on and how to take it again. Nothing in it is typed.
+//! docs/bench/tail.md and overload.md: what is printed, with what it was taken on and how to take it again. Nothing in it is typed.
 
 use std::error::Error;
 use std::fs;
 
 use hedgerow::clock;
 
-use crate::arguments::{Arguments, root};
+use crate::arguments::root;
 use crate::fault::Script;
 use crate::load;
 use crate::machine::{load_average, machine};
 use crate::proxy::Program;
-use crate::report::{self, Verdict};
+use crate::report;
 use crate::scenario::{Phases, Scenario};
+use crate::verdict::Verdict;
 
-/// The page's text, where `@FIGURES@` stands for what is measured.
-const FRAME: &str = include_str!("page.md");
+/// A page's text, where `@FIGURES@` stands for what is measured, and its place.
+pub(crate) struct Frame {
+    text: &'static str,
+    file: &'static str,
+}
+
+pub(crate) const SICK: Frame = Frame { text: include_str!("page.md"), file: "docs/bench/tail.md" };
+pub(crate) const OVERLOAD: Frame = Frame { text: include_str!("overload/page.md"), file: "docs/bench/overload.md" };
 
 /// Prints lines and keeps them.
 pub(crate) struct Page {
+    frame: Frame,
     conditions: String,
     figures: String,
     met: usize,
@@ -25,9 +33,10 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn begin(arguments: &Arguments, programs: &[Program]) -> Page {
-        let Phases { warm, fault, recovery } = arguments.phases;
-        let versions: Vec<&str> = programs.iter().map(|program| program.version.as_str()).collect();
+    pub(crate) fn begin(frame: Frame, phases: Phases, programs: &[Program]) -> Page {
+        let Phases { warm, fault, recovery } = phases;
+        let mut versions: Vec<&str> = programs.iter().map(|program| program.version.as_str()).collect();
+        versions.dedup();
         let day: String = humantime::format_rfc3339_seconds(clock::wall()).to_string().chars().take(10).collect();
         let conditions = format!(
             "{day}; {}; {}; load average at the start {}. Warm {} s, fault {} s, recovery {} s.",
@@ -39,7 +48,7 @@ impl Page {
             recovery.as_secs()
         );
         println!("tail: {conditions}");
-        Page { conditions, figures: String::new(), met: 0, missed: 0 }
+        Page { frame, conditions, figures: String::new(), met: 0, missed: 0 }
     }
 
     pub(crate) fn line(&mut self, line: &str) {
@@ -48,8 +57,9 @@ impl Page {
         self.figures.push('\n');
     }
 
-    pub(crate) fn scenario(&mut self, scenario: &Scenario) {
-        self.line(&format!("### {} (`{}`)\n\n{}", scenario.title, scenario.word, report::HEAD));
+    /// `head` is that of the scenario's table.
+    pub(crate) fn scenario(&mut self, word: &str, title: &str, head: &str) {
+        self.line(&format!("### {title} (`{word}`)\n\n{head}"));
     }
 
     /// The line of what is drawn for the fault phase.
@@ -68,18 +78,16 @@ impl Page {
         self.missed += verdicts.len() - met;
     }
 
-    pub(crate) fn summary(&mut self) {
-        self.conditions += &format!(" Load average at the end {}.", load_average());
+    /// Ends it with a summary, and writes it where that is asked for.
+    pub(crate) fn end(mut self, record: bool) -> Result<(), Box<dyn Error>> {
+        let load = format!("Load average at the end {}.", load_average());
         let (met, missed) = (self.met, self.missed);
-        self.line(&format!(
-            "Hedgerow's targets: {met} met, {missed} missed. Load average at the end {}.",
-            load_average()
-        ));
-    }
-
-    /// Writes the page.
-    pub(crate) fn write(&self) -> Result<(), Box<dyn Error>> {
-        let text = FRAME.replace("@CONDITIONS@", &self.conditions).replace("@FIGURES@", self.figures.trim_end());
-        Ok(fs::write(root().join("docs/bench/tail.md"), text + "\n")?)
+        self.line(&format!("Hedgerow's targets: {met} met, {missed} missed. {load}"));
+        if !record {
+            return Ok(());
+        }
+        let conditions = format!("{} {load}", self.conditions);
+        let text = self.frame.text.replace("@CONDITIONS@", &conditions).replace("@FIGURES@", self.figures.trim_end());
+        Ok(fs::write(root().join(self.frame.file), text + "\n")?)
     }
 }

@@ -1,4 +1,4 @@
-//! The proxies: how each is configured, started and ended.
+//! The proxies: how each is found, started and ended.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 use crate::answer;
+use crate::configs::{self, Setup};
 use crate::content::READY;
-use crate::ports;
-use crate::scenario::Caching;
+use crate::{cpu, ports};
 
 /// How long a proxy may take to start, and to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,19 +21,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Nginx,
+    /// nginx with its connections limited by hand, where backends have workers.
+    NginxLimited,
     Haproxy,
     Hedgerow,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 3] = [Kind::Nginx, Kind::Haproxy, Kind::Hedgerow];
+    pub(crate) const ALL: [Kind; 4] = [Kind::Nginx, Kind::NginxLimited, Kind::Haproxy, Kind::Hedgerow];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Nginx => "nginx",
+            Kind::NginxLimited => "nginx-limited",
             Kind::Haproxy => "haproxy",
             Kind::Hedgerow => "hedgerow",
         }
+    }
+
+    /// What its program is called.
+    fn program(self) -> &'static str {
+        if self == Kind::NginxLimited { Kind::Nginx.name() } else { self.name() }
     }
 }
 
@@ -55,7 +63,7 @@ impl Program {
             _ => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 let mut folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-                folders.find_map(|folder| Some(folder.join(kind.name())).filter(|path| path.is_file()))
+                folders.find_map(|folder| Some(folder.join(kind.program())).filter(|path| path.is_file()))
             }
         };
         let missing = || match kind {
@@ -73,15 +81,20 @@ impl Program {
     }
 
     /// Starts it in front of `backends`, in a folder of its own, and waits until it passes requests on.
-    pub(crate) async fn start(&self, backends: &[SocketAddr], caching: Caching) -> Result<Running, Box<dyn Error>> {
+    pub(crate) async fn start(&self, backends: &[SocketAddr], setup: Setup) -> Result<Running, Box<dyn Error>> {
         let folder = Folder::new()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let at = &folder.0;
         let (name, text, before): (_, _, &[&str]) = match self.kind {
-            Kind::Nginx => ("nginx.conf", nginx(at, address, backends, caching), &["-p", ".", "-c"]),
-            Kind::Haproxy => ("haproxy.cfg", haproxy(address, backends, caching), &["-db", "-f"]),
-            Kind::Hedgerow => ("hedgerow.toml", hedgerow(address, admin, backends, caching), &["run", "--config"]),
+            Kind::Nginx => ("nginx.conf", configs::nginx(at, address, backends, setup, false), &["-p", ".", "-c"]),
+            Kind::NginxLimited => {
+                ("nginx.conf", configs::nginx(at, address, backends, setup, true), &["-p", ".", "-c"])
+            }
+            Kind::Haproxy => ("haproxy.cfg", configs::haproxy(address, backends, setup), &["-db", "-f"]),
+            Kind::Hedgerow => {
+                ("hedgerow.toml", configs::hedgerow(address, admin, backends, setup), &["run", "--config"])
+            }
         };
         let config = at.join(name);
         fs::write(&config, text)?;
@@ -118,6 +131,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Its processes.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        cpu::family(self.child.id())
+    }
+
     /// What Hedgerow's gauges count as in flight: of clients and to backends. `None` for others.
     pub(crate) async fn in_flight(&self) -> io::Result<Option<u64>> {
         let Some(admin) = self.admin else { return Ok(None) };
@@ -165,64 +183,4 @@ impl Drop for Folder {
         // What is left behind is a few files among temporary ones.
         let _left = fs::remove_dir_all(&self.0);
     }
-}
-
-/// Each backend's address in a line of its own.
-fn lines(backends: &[SocketAddr], line: impl Fn(usize, &SocketAddr) -> String) -> String {
-    backends.iter().enumerate().map(|(number, address)| line(number, address)).collect()
-}
-
-fn nginx(folder: &Path, address: SocketAddr, backends: &[SocketAddr], caching: Caching) -> String {
-    let servers = lines(backends, |_, address| format!("server {address} max_fails=0;\n        "));
-    let cache = match caching {
-        Caching::Off => "",
-        Caching::Fresh => "proxy_cache hot; proxy_cache_lock on;",
-        Caching::Stale => {
-            "proxy_cache hot; proxy_cache_lock on; proxy_cache_use_stale updating timeout error; \
-             proxy_cache_background_update on;"
-        }
-    };
-    // Or its worker cannot enter the folder. Only root's home has this file's owner's rights.
-    let user = if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
-        "user root;"
-    } else {
-        ""
-    };
-    include_str!("nginx.conf")
-        .replace("@FOLDER@", &folder.display().to_string())
-        .replace("@ADDRESS@", &address.to_string())
-        .replace("@SERVERS@", servers.trim_end())
-        .replace("@CACHE@", cache)
-        .replace("@USER@", user)
-}
-
-fn haproxy(address: SocketAddr, backends: &[SocketAddr], caching: Caching) -> String {
-    let servers = lines(backends, |number, address| format!("    server b{number} {address}\n"));
-    let (section, rules) = match caching {
-        Caching::Off => ("", ""),
-        // It has neither a lock nor stale copies.
-        Caching::Fresh | Caching::Stale => (
-            "cache hot\n    total-max-size 64\n",
-            "    http-request cache-use hot\n    http-response cache-store hot\n",
-        ),
-    };
-    include_str!("haproxy.cfg")
-        .replace("@ADDRESS@", &address.to_string())
-        .replace("@SERVERS@", servers.trim_end())
-        .replace("@CACHE@", section)
-        .replace("@RULES@", rules)
-}
-
-/// The defaults, but for addresses and the access log; a route that lets stale copies be used where that is the scenario.
-fn hedgerow(address: SocketAddr, admin: SocketAddr, backends: &[SocketAddr], caching: Caching) -> String {
-    let backends: Vec<String> = backends.iter().map(|address| format!("\"{address}\"")).collect();
-    let route = match caching {
-        Caching::Off | Caching::Fresh => "",
-        Caching::Stale => "[[route]]\n[route.cache]\nstale = { while_revalidate = \"30s\", if_slow = \"p95\" }\n",
-    };
-    format!(
-        "[server]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\n[access_log]\nformat = \"off\"\n\
-         [[pool]]\nname = \"web\"\nbackends = [{}]\n{route}",
-        backends.join(", ")
-    )
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::figures::figures;
 use crate::measures::{AWAY, Measures};
 use crate::scenario::{ANY_SECOND, Scenario, Traffic};
+use crate::verdict::Verdict;
 
 /// The head of the table that [`row`] fills.
 pub(crate) const HEAD: &str = "| | seed | p50 | p95 | p99 | p99.9 | max | errors | amplification | of the run | any 1 s | \
@@ -57,18 +58,11 @@ pub(crate) fn notes(name: &str, seed: u64, measures: &Measures) -> String {
     text
 }
 
-/// One thing to be reached.
-pub(crate) struct Verdict {
-    what: String,
-    pub(crate) met: bool,
-}
-
 /// What Hedgerow was to reach, and whether it did.
 pub(crate) fn verdicts(scenario: &Scenario, measures: &Measures) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     let mut at_most = |what: &str, value: f64, limit: f64, digits: usize| {
-        let what = format!("{what} {value:.digits$} (at most {limit})");
-        verdicts.push(Verdict { what, met: value <= limit });
+        verdicts.push(Verdict::at_most(what, value, limit, digits));
     };
     let target = scenario.target;
     let [_, _, p99, p999, _] = measures.latencies;
@@ -101,10 +95,4 @@ pub(crate) fn verdicts(scenario: &Scenario, measures: &Measures) -> Vec<Verdict>
     at_most("failed", measures.failures.values().sum::<usize>() as f64, 0.0, 0);
     at_most("in flight", measures.open as f64 + measures.gauge.unwrap_or_default() as f64, 0.0, 0);
     verdicts
-}
-
-/// The verdicts of a run in a line.
-pub(crate) fn judged(seed: u64, verdicts: &[Verdict]) -> String {
-    let said = |verdict: &Verdict| format!("{} {}", verdict.what, if verdict.met { "met" } else { "**missed**" });
-    format!("* hedgerow, seed {seed}: {}", verdicts.iter().map(said).collect::<Vec<_>>().join("; "))
 }

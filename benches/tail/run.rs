@@ -1,4 +1,4 @@
-//! One run: a scenario before one proxy, from a fresh start to its end.
+//! One run: a course of requests and faults before one proxy, from a fresh start to its end.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -9,13 +9,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use crate::backends::{self, Backends};
-use crate::content::Target;
+use crate::course::Course;
+use crate::cpu;
 use crate::fault::Script;
 use crate::load::{self, Plan, Sample};
 use crate::proxy::Program;
 use crate::record::{Received, Record};
-use crate::scenario::{BACKENDS, Phases, Scenario};
+use crate::scenario::{BACKENDS, Phases};
 use crate::timer::Timer;
+use crate::workers::Workers;
 
 /// The load begins a little later than it is started.
 const LEAD: Duration = Duration::from_millis(100);
@@ -25,7 +27,6 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// What a run left behind.
 pub(crate) struct Outcome {
     pub(crate) phases: Phases,
-    pub(crate) rate: u32,
     pub(crate) samples: Vec<Sample>,
     pub(crate) received: Vec<Received>,
     /// When backends accepted connections, since the load's begin.
@@ -34,6 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) open: usize,
     /// The same as the proxy's gauges have it.
     pub(crate) gauge: Option<u64>,
+    /// Processor time of the proxy in the fault phase.
+    pub(crate) cpu: Option<Duration>,
 }
 
 /// Who is asked.
@@ -44,34 +47,39 @@ pub(crate) enum Asked<'a> {
     Backend,
 }
 
-/// Runs a scenario. Backends and load have threads of their own; one timer serves both.
-pub(crate) fn run(
-    scenario: &Scenario,
-    phases: Phases,
-    seed: u64,
-    asked: Asked<'_>,
-    timer: &Arc<Timer>,
-) -> Result<Outcome, Box<dyn Error>> {
-    let phases = Phases { fault: phases.fault * scenario.longer, ..phases };
+/// Runs a course. Backends and load have threads of their own; one timer serves both.
+pub(crate) fn run(course: Course, asked: Asked<'_>, timer: &Arc<Timer>) -> Result<Outcome, Box<dyn Error>> {
+    let Course { seed, phases, faults, setup, requests, patience } = course;
     let phase = phases.warm..phases.warm + phases.fault;
     let shared = Arc::new(Backends {
-        script: Script { seed, faults: scenario.faults.clone(), phase },
-        caching: scenario.caching,
+        script: Script { seed, faults, phase: phase.clone() },
+        caching: setup.caching,
         record: Record::default(),
         timer: timer.clone(),
+        workers: setup.workers.map_or_else(Vec::new, |number| (0..BACKENDS).map(|_| Workers::new(number)).collect()),
         begin: OnceLock::new(),
     });
     let (backends_own, load_own) = (runtime()?, runtime()?);
     let addresses = backends_own.block_on(backends::start(BACKENDS, &shared))?;
 
-    let (to, proxy) = match asked {
+    let (to, proxy): (SocketAddr, _) = match asked {
         Asked::Backend => (addresses[0], None),
         Asked::Proxy(program) => {
-            let proxy = load_own.block_on(program.start(&addresses, scenario.caching))?;
+            let proxy = load_own.block_on(program.start(&addresses, setup))?;
             (proxy.address, Some(proxy))
         }
     };
-    let samples = load_own.block_on(load::run(plan(scenario, phases, to, &shared), timer.clone()));
+    let processes = proxy.as_ref().map_or_else(Vec::new, |proxy| proxy.processes());
+    let begin = *shared.begin.get_or_init(|| Instant::now().into_std() + LEAD);
+    let of_cpu = timer.clone();
+    let cpu = load_own.spawn(async move {
+        of_cpu.until(begin + phase.start).await;
+        let before = cpu::used(&processes)?;
+        of_cpu.until(begin + phase.end).await;
+        Some(cpu::used(&processes)? - before)
+    });
+    let samples = load_own.block_on(load::run(Plan { to, begin, patience, requests }, timer.clone()));
+    let cpu = load_own.block_on(cpu)?;
     let (open, gauge) = load_own.block_on(async {
         let until = Instant::now() + SETTLE;
         loop {
@@ -89,21 +97,9 @@ pub(crate) fn run(
     drop(proxy);
     backends_own.shutdown_background();
     let (received, connections) = shared.record.taken();
-    Ok(Outcome { phases, rate: scenario.rate, samples, received, connections, open, gauge })
+    Ok(Outcome { phases, samples, received, connections, open, gauge, cpu })
 }
 
-/// The whole load; sets when it begins.
-fn plan(scenario: &Scenario, phases: Phases, to: SocketAddr, shared: &Backends) -> Plan {
-    let begin = *shared.begin.get_or_init(|| Instant::now().into_std() + LEAD);
-    let all = phases.warm + phases.fault + phases.recovery;
-    let requests = (all.as_secs_f64() * f64::from(scenario.rate)).round() as usize;
-    let target = |request| {
-        let warm = load::due(request, scenario.rate) < phases.warm;
-        if scenario.traffic.is_hot(request, warm) { Target::Hot } else { Target::Own(request) }
-    };
-    Plan { to, begin, rate: scenario.rate, targets: (0..requests).map(target).collect() }
-}
-
-fn runtime() -> std::io::Result<Runtime> {
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
