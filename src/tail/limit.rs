@@ -27,6 +27,8 @@ pub const REVIEW: Duration = Duration::from_millis(100);
 const WARM: u32 = 16;
 /// Where no knee is known, the least limit of a backend: below it there is hardly a server.
 const LEAST_UNKNOWN: f32 = 10.0;
+/// Of a backend of which nothing is known, this many times what its peers bear is thought, if that is less.
+const MORE_THAN_PEERS: f32 = 1.5;
 /// Answers between two steps of growth: before them nothing new is known.
 const PACE: u32 = 8;
 /// A step of growth where nothing speaks of a knee.
@@ -42,8 +44,8 @@ const SILENT: u32 = 5;
 const CONTRAST: f32 = 10.0;
 /// How far it is lowered, so that some do not wait.
 const DIP: f32 = 0.6;
-/// The least number of reviews from one dip to the next.
-const BETWEEN_DIPS: u32 = 10;
+/// The least number of reviews from one dip to the next, where no knee is known and where one is.
+const BETWEEN_DIPS: [u32; 2] = [10, 50];
 
 /// One backend's limit and what it is made from.
 #[derive(Clone, Debug)]
@@ -60,6 +62,7 @@ pub struct Limiter {
     silent: u32,
     answered: bool,
     stretch: f32,
+    has_knee: bool,
     is_dipped: bool,
     since_dip: u32,
 }
@@ -75,6 +78,7 @@ impl Default for Limiter {
             silent: 0,
             answered: false,
             stretch: 1.0,
+            has_knee: false,
             is_dipped: false,
             since_dip: 0,
         }
@@ -95,8 +99,9 @@ impl Limiter {
         self.answered = true;
     }
 
-    /// Looks at the limit. To be called every [`REVIEW`]; `in_flight` are with the backend.
-    pub fn review(&mut self, in_flight: u32, now: Tick) {
+    /// Looks at the limit. To be called every [`REVIEW`]; `in_flight` are with the backend, and its peers bear `peers`, if
+    /// anything is known of them.
+    pub fn review(&mut self, in_flight: u32, peers: Option<f32>, now: Tick) {
         self.curve.fade(now);
         let high = std::mem::replace(&mut self.high, in_flight) as f32;
         self.since_dip = self.since_dip.saturating_add(1);
@@ -105,11 +110,14 @@ impl Limiter {
         if self.answers < WARM {
             return;
         }
+        let unknown = peers.map_or(LEAST_UNKNOWN, |peers| (peers * MORE_THAN_PEERS).min(LEAST_UNKNOWN));
         if self.limit.is_infinite() {
-            self.limit = high.max(LEAST_UNKNOWN);
+            self.limit = high.max(unknown);
         }
         let is_used = high >= USED * self.limit;
-        match self.curve.knee() {
+        let knee = self.curve.knee();
+        self.has_knee = matches!(knee, Knee::At(_));
+        match knee {
             Knee::At(knee) => self.limit = knee,
             knee if self.fresh >= PACE => {
                 self.fresh = 0;
@@ -119,7 +127,7 @@ impl Limiter {
                 }
                 if !is_used {
                     // Unused, it goes back to where an unknown one begins, from either side.
-                    self.limit += (LEAST_UNKNOWN.max(high * STEP) - self.limit) / 16.0;
+                    self.limit += (unknown.max(high * STEP) - self.limit) / 4.0;
                 }
             }
             _ => {}
@@ -128,6 +136,11 @@ impl Limiter {
             true => (self.stretch * 1.25).min(STRETCH),
             false => 1.0,
         };
+    }
+
+    /// The number from which on its answers wait, if that is known.
+    pub fn knee(&self) -> Option<f32> {
+        self.has_knee.then_some(self.limit)
     }
 
     /// How many may be there, at least 1; infinite while nothing is known.
@@ -143,7 +156,8 @@ impl Limiter {
     /// Whether too little is known of answers that do not wait, and how little: the fewest are the first to be helped.
     pub fn lacks_contrast(&self) -> Option<f32> {
         let seen = self.curve.seen_below(self.limit * 0.85);
-        (self.limit.is_finite() && self.since_dip >= BETWEEN_DIPS && seen < CONTRAST).then_some(seen)
+        let is_rested = self.since_dip >= BETWEEN_DIPS[usize::from(self.has_knee)];
+        (self.limit.is_finite() && is_rested && seen < CONTRAST).then_some(seen)
     }
 
     /// Lowers the limit until the next review.
@@ -171,7 +185,7 @@ mod tests {
                 let own = 8 + u32::try_from(review % 5).unwrap();
                 limiter.answered(number, (own * MS).mul_f32((number as f32 / workers).max(1.0)));
             }
-            limiter.review(1, at(review));
+            limiter.review(1, None, at(review));
         }
     }
 
@@ -179,7 +193,7 @@ mod tests {
     fn nothing_is_limited_before_the_first_answers() {
         let mut limiter = Limiter::default();
         limiter.sent(5_000);
-        limiter.review(5_000, at(1));
+        limiter.review(5_000, None, at(1));
         assert!(limiter.limit().is_infinite());
         assert_eq!(limiter.lacks_contrast(), None);
     }
@@ -213,7 +227,7 @@ mod tests {
                 limiter.sent(20);
                 limiter.answered(20, 10 * MS);
             });
-            limiter.review(20, at(review));
+            limiter.review(20, None, at(review));
         }
         assert!((18.0..=25.0).contains(&limiter.limit()), "{}", limiter.limit());
         assert!(limiter.lacks_contrast().is_some());
@@ -221,7 +235,7 @@ mod tests {
         limiter.dip();
         assert!(limiter.limit() < before * 0.7);
         assert_eq!(limiter.lacks_contrast(), None, "not twice at once");
-        limiter.review(20, at(101));
+        limiter.review(20, None, at(101));
         assert!(limiter.limit() > before * 0.9);
     }
 
@@ -232,7 +246,7 @@ mod tests {
         let before = limiter.limit();
         for review in 50..100 {
             limiter.sent(8);
-            limiter.review(8, at(review));
+            limiter.review(8, None, at(review));
         }
         assert!(limiter.limit() > before * 2.0 && limiter.limit() < before * 6.0, "{}", limiter.limit());
     }

@@ -1,7 +1,8 @@
 //! Who waits for a place at a pool's backends, in which order, and for how long.
 //!
-//! While the queue is now and then empty it is a buffer: first come, first served within a class, and nobody is sent away
-//! who can be served in time. Once it has not been empty for a while, more comes than goes, and some must be refused.
+//! While places now and then find nobody waiting, for as long as an answer takes, the queue is a buffer: first come, first
+//! served within a class, and nobody is sent away who can be served in time. Once it has not been empty for a while, more
+//! comes than goes, and some must be refused.
 //! Then the newest go first, since they have the most of their patience left, before them the users with a lower level,
 //! so that a user is either served or not, and before these the more important class. If it lasts, waiting is cut to what
 //! an answer takes (CoDel's two targets, as in "Fail at Scale", ACM Queue 13(8), 2015), and no more may wait than are
@@ -109,7 +110,10 @@ pub struct Queue<T> {
     /// By time of coming; may hold some that have left.
     came: VecDeque<u64>,
     next: u64,
+    /// Since when somebody has waited, but for moments.
     filled: Option<Tick>,
+    /// Since when a place finds nobody waiting.
+    idle: Option<Tick>,
     pressed: bool,
 }
 
@@ -121,6 +125,7 @@ impl<T> Default for Queue<T> {
             came: VecDeque::new(),
             next: 0,
             filled: None,
+            idle: None,
             pressed: false,
         }
     }
@@ -180,6 +185,7 @@ impl<T> Queue<T> {
         self.next += 1;
         let id = self.next;
         self.filled.get_or_insert(now);
+        self.idle = None;
         let rank = self.rank(&asked, now, id);
         self.order.insert(rank);
         self.came.push_back(id);
@@ -197,17 +203,16 @@ impl<T> Queue<T> {
     /// Takes out who goes next.
     pub fn next(&mut self, pace: &Pace, now: Tick, mut refused: impl FnMut(T, Shed)) -> Option<T> {
         self.refresh(pace, now, &mut refused);
-        let (_, _, _, first) = self.order.first().copied()?;
-        let guest = self.take(first);
-        self.settle();
-        guest
+        let Some((_, _, _, first)) = self.order.first().copied() else {
+            self.idle.get_or_insert(now);
+            return None;
+        };
+        self.take(first)
     }
 
     /// Leaves without having been served; `None` if it was served or refused.
     pub fn leave(&mut self, place: Place) -> Option<T> {
-        let guest = self.take(place.0);
-        self.settle();
-        guest
+        self.take(place.0)
     }
 
     /// Sends away who has waited too long, and changes the order where it is time.
@@ -225,7 +230,10 @@ impl<T> Queue<T> {
             }
             self.came.pop_front();
         }
-        self.settle();
+        if self.idle.is_some_and(|idle| now.since(idle) >= pace.short()) {
+            // It is a buffer again.
+            self.filled = None;
+        }
         let pressed = self.filled.is_some_and(|filled| now.since(filled) > pace.pressed_after());
         if pressed != self.pressed {
             self.pressed = pressed;
@@ -265,15 +273,6 @@ impl<T> Queue<T> {
         let waiting = self.waiting.remove(&id)?;
         self.order.remove(&waiting.rank);
         Some(waiting.guest)
-    }
-
-    /// An empty moment makes it a buffer again.
-    fn settle(&mut self) {
-        if self.waiting.is_empty() {
-            self.filled = None;
-            self.pressed = false;
-            self.came.clear();
-        }
     }
 }
 
@@ -347,7 +346,11 @@ mod tests {
         line.enter("c1", any(Class::Critical, 99), 215).unwrap();
         assert!(line.queue.is_pressed());
         assert_eq!(line.all(216), ["c1", "b1", "a2", "a1", "old"]);
-        assert!(!line.queue.is_pressed(), "it has been empty");
+        line.enter("d1", any(Class::Default, 7), 235).unwrap();
+        assert!(line.queue.is_pressed(), "a moment without is none");
+        assert_eq!(line.all(236), ["d1"]);
+        line.enter("e1", any(Class::Default, 7), 256).unwrap();
+        assert!(!line.queue.is_pressed(), "it has been empty for as long as an answer takes");
     }
 
     #[test]
@@ -420,6 +423,7 @@ mod tests {
             line.queue.leave(place);
         }
         line.next(200);
+        line.next(4_000);
         assert!(line.queue.came.is_empty() && line.queue.order.is_empty());
     }
 }

@@ -137,10 +137,15 @@ impl Backend {
         self.working() >= self.room.load(Ordering::Relaxed)
     }
 
-    pub(super) fn review_limit(&self, now: Tick) {
+    /// The number of requests from which on its answers wait, if that is known.
+    pub(super) fn knee(&self) -> Option<f32> {
+        self.limiter.lock().knee()
+    }
+
+    pub(super) fn review_limit(&self, peers: Option<f32>, now: Tick) {
         let working = self.working();
         let mut limiter = self.limiter.lock();
-        limiter.review(working, now);
+        limiter.review(working, peers, now);
         self.store_room(&limiter);
     }
 

@@ -37,7 +37,10 @@ impl Pool {
         let members = self.members();
         let usable =
             |member: &&std::sync::Arc<Member>| matches!(member.backend.state(now), State::Healthy | State::Recovering);
-        members.iter().for_each(|member| member.backend.review_limit(now));
+        let mut knees: Vec<f32> = members.iter().filter_map(|member| member.backend.knee()).collect();
+        knees.sort_unstable_by(f32::total_cmp);
+        let usual = knees.get(knees.len() / 2).copied();
+        members.iter().for_each(|member| member.backend.review_limit(usual, now));
         if self.is_queueing() && self.config().limit == Limit::Adaptive {
             let lacking = members.iter().filter(usable).filter_map(|m| Some((m.backend.lacks_contrast()?, m)));
             if let Some((_, member)) = lacking.min_by(|(a, _), (b, _)| a.total_cmp(b)) {

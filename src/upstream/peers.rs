@@ -61,7 +61,8 @@ impl Pool {
                 shares.push(member.backend.signals().late.share(now));
             }
         }
-        let room = match run.is_enough(in_time) {
+        // Where requests queue, being late says more of how many there are than of the backend.
+        let room = match run.is_enough(in_time) && !self.is_queueing() {
             true => Room::of(members.len(), out, self.config().probation.share),
             false => Room::None,
         };
