@@ -17,8 +17,10 @@ use super::deadlines::Patience;
 use super::request::Refusal;
 use super::respond;
 use crate::clock;
+use crate::snapshot::Route;
 use crate::tail::queue::{Asked, Shed};
 use crate::telemetry::Termination;
+use crate::units::Tick;
 use crate::upstream::gate::{Entry, Waiting};
 
 /// For so long a user stands where it stands among all; then anew, so that it is not always the same who are shed.
@@ -34,10 +36,7 @@ static LEVELS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 pub(super) async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
     let Some(route) = ctx.route.clone() else { return Ok(true) };
     let now = clock::now();
-    let patience = Patience::clamp(ctx.patience, route.config.timeout, ctx.started);
-    let left = patience.saturating_sub(now.since(ctx.started));
-    let asked = Asked { class: ctx.class, level: level(&ctx.client, ctx.wall), patience: Some(left) };
-    let verdict = match route.pool.admit(asked, now) {
+    let verdict = match route.pool.admit(asked(&route, ctx, now), now) {
         Entry::Admitted(permit) => Ok(permit),
         Entry::Refused(shed) => Err(shed),
         Entry::Waiting(mut waiting) => {
@@ -63,6 +62,12 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Ctx) -> Result<bool> 
             respond::refuse(session, ctx, &refusal(shed)).await.map(|()| false)
         }
     }
+}
+
+fn asked(route: &Route, ctx: &Ctx, now: Tick) -> Asked {
+    let patience = Patience::clamp(ctx.patience, route.config.timeout, ctx.started);
+    let left = patience.saturating_sub(now.since(ctx.started));
+    Asked { class: ctx.class, level: level(&ctx.client, ctx.wall), patience: Some(left) }
 }
 
 /// Waits for the verdict as long as the client stays. Of one that sends a body it is not known whether it does.

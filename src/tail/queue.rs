@@ -20,7 +20,7 @@ const PRESSED_AFTER: u32 = 10;
 const PRESSED_LEAST: Duration = Duration::from_millis(100);
 const PRESSED_MOST: Duration = Duration::from_secs(1);
 /// After so many times of that, waiting is cut short; until then it may last as long.
-const SHRINKS_AFTER: u32 = 5;
+const SHRINKS_AFTER: u32 = 3;
 /// The longest that this may last: after a spike all is to be as before within seconds.
 const SHRINKS_MOST: Duration = Duration::from_secs(2);
 /// The bounds of the time to wait when it is cut short; between them it is what an answer takes.
@@ -410,7 +410,7 @@ mod tests {
         let fast = Pace { usual: Duration::ZERO, limit: 4 };
         let queue = Queue::<()>::default();
         assert_eq!(queue.bound(&slow, at(0)), SHRINKS_MOST);
-        assert_eq!(queue.bound(&fast, at(0)), 500 * MS);
+        assert_eq!(queue.bound(&fast, at(0)), 300 * MS);
         assert_eq!((slow.short(), fast.short()), (SHORT_MOST, SHORT_LEAST));
     }
 

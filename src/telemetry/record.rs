@@ -360,7 +360,8 @@ pub(super) mod tests {
                 r#"{"time":"1970-01-01T00:00:00.000Z","client":"127.0.0.1","method":"GET","host":"shop.example","#,
                 r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"bytes":1024,"duration":0.012345,"#,
                 r#""upstream_time":null,"route":"static","pool":null,"backend":null,"cache":"hit","attempts":0,"#,
-                r#""hedge":null,"reason":"done","request_id":"4f","generation":3}"#,
+                r#""hedge":null,"priority":"default","queue_time":null,"shed":null,"stale":null,"reason":"done","#,
+                r#""request_id":"4f","generation":3}"#,
                 "\n"
             )
         );
@@ -373,7 +374,7 @@ pub(super) mod tests {
             concat!(
                 "time=1970-01-01T00:00:00.000Z client=127.0.0.1 method=GET host=shop.example ",
                 r#"path="/a?b=c" protocol=HTTP/1.1 status=200 bytes=1024 duration=0.012345 "#,
-                "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- reason=done ",
+                "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- priority=default queue_time=- shed=- stale=- reason=done ",
                 "request_id=4f generation=3\n"
             )
         );
