@@ -25,7 +25,7 @@ const BUCKETS: usize = 64;
 const MEMORY: Duration = Duration::from_secs(10);
 /// Of one bucket, the most samples that count.
 const MOST: f32 = 128.0;
-/// The first samples of a bucket are no evidence: a single stall would be.
+/// Of a bucket and its neighbours together, the first samples of each number are no evidence: a single stall would be.
 const FIRST: f32 = 3.0;
 /// How much of a surprise in one bucket all others take over: what makes all answers slower does not make a knee.
 const COMMON: f32 = 1.0 / 32.0;
@@ -143,7 +143,11 @@ impl Curve {
     /// The buckets that say something: place, weight, mean.
     fn evidence(&self) -> impl Iterator<Item = (usize, f32, f32)> + '_ {
         let all = self.weight.iter().zip(&self.mean).enumerate();
-        all.filter(|(_, (weight, _))| **weight > FIRST).map(|(place, (weight, mean))| (place, weight - FIRST, *mean))
+        all.filter(|(_, (weight, _))| **weight >= 0.5).filter_map(|(place, (weight, mean))| {
+            let near = self.weight.iter().enumerate().take(place + 2).skip(place.saturating_sub(1));
+            let near: f32 = near.map(|(place, weight)| weight / width(place)).sum();
+            (near > FIRST).then(|| (place, weight * (1.0 - FIRST / near), *mean))
+        })
     }
 
     /// How badly a knee at this logarithm fits, in squares of the standard error.
@@ -171,6 +175,11 @@ fn bucket(in_flight: u32) -> usize {
     }
     let beyond = (in_flight as f32 / f32::from(SINGLE)).ln() / GROWTH;
     (usize::from(SINGLE) + beyond as usize).min(BUCKETS - 1)
+}
+
+/// How many numbers a bucket is for.
+fn width(place: usize) -> f32 {
+    if place < usize::from(SINGLE) { 1.0 } else { log_of(place).exp() * GROWTH }
 }
 
 /// The logarithm of the number that a bucket is for.

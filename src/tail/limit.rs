@@ -23,6 +23,8 @@ pub enum Limit {
 /// How often a limit is looked at.
 pub const REVIEW: Duration = Duration::from_millis(100);
 
+const START: Tick = Tick::from_nanos(0);
+
 /// Answers before the limit is one.
 const WARM: u32 = 16;
 /// Where no knee is known, the least limit of a backend: below it there is hardly a server.
@@ -43,9 +45,46 @@ const SILENT: u32 = 5;
 /// Where fewer samples than this tell what answers take that do not wait, the limit is lowered for a moment.
 const CONTRAST: f32 = 10.0;
 /// How far it is lowered, so that some do not wait.
-const DIP: f32 = 0.6;
-/// The least number of reviews from one dip to the next, where no knee is known and where one is.
-const BETWEEN_DIPS: [u32; 2] = [10, 50];
+const DIP: f32 = 0.5;
+/// How long a dip lasts, in times of what an answer takes: what was sent before is to be answered, and then some that were
+/// sent during it.
+const DIP_LASTS: u32 = 2;
+/// The bounds of that.
+const DIP_LEAST: Duration = REVIEW;
+const DIP_MOST: Duration = Duration::from_secs(1);
+/// From one dip to the next, where the first has led to a lower limit, and where it has not.
+const BETWEEN_DIPS: [Duration; 2] = [Duration::from_millis(400), Duration::from_secs(5)];
+/// A limit that is lower than this share of what it was before a dip is due to that.
+const LOWER: f32 = 0.9;
+
+/// What is sent to a pool on top of the sum of its backends' limits, in square roots of it: else a backend that is done with
+/// one request waits for the next.
+const HEADROOM: f32 = 0.5;
+/// How much more than its limit a backend should get, before it is rounded up: the limit is a mean.
+const ROOM: f32 = 0.6;
+
+/// The limit of a pool whose backends' limits have this sum; `u32::MAX` while they have none.
+pub fn of_pool(sum: f32) -> u32 {
+    // A conversion that saturates.
+    (sum + HEADROOM * sum.sqrt()).round() as u32
+}
+
+/// Which of a pool's backends are to dip, by what each [lacks](Limiter::lacks_contrast): all whose limits are falling, and
+/// of the others the one that lacks it most, so that little is lost while all places are taken.
+pub fn to_dip<T>(lacking: impl Iterator<Item = (T, Lack)>) -> Vec<T> {
+    let (mut chosen, others): (Vec<_>, Vec<_>) = lacking.partition(|(_, lack)| lack.is_falling);
+    chosen.extend(others.into_iter().min_by(|(_, a), (_, b)| a.seen.total_cmp(&b.seen)));
+    chosen.into_iter().map(|(place, _)| place).collect()
+}
+
+/// Too little is known of a backend's answers that do not wait.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lack {
+    /// How many of them were seen.
+    seen: f32,
+    /// Whether the limit was lower after the last dip than before, or there was none yet: it is not where it belongs.
+    is_falling: bool,
+}
 
 /// One backend's limit and what it is made from.
 #[derive(Clone, Debug)]
@@ -64,7 +103,22 @@ pub struct Limiter {
     stretch: f32,
     has_knee: bool,
     is_dipped: bool,
-    since_dip: u32,
+    dip: Dip,
+}
+
+/// The last dip.
+#[derive(Clone, Copy, Debug)]
+struct Dip {
+    /// Until then the limit is lowered.
+    end: Tick,
+    /// Then it is asked what came of it.
+    judged: Option<Tick>,
+    /// The earliest time of the next one.
+    next: Tick,
+    /// The limit before it.
+    before: f32,
+    /// Whether the limit was lower afterwards, or there was no dip yet: it is not where it belongs.
+    is_falling: bool,
 }
 
 impl Default for Limiter {
@@ -80,7 +134,7 @@ impl Default for Limiter {
             stretch: 1.0,
             has_knee: false,
             is_dipped: false,
-            since_dip: 0,
+            dip: Dip { end: START, judged: None, next: START, before: f32::INFINITY, is_falling: true },
         }
     }
 }
@@ -103,9 +157,8 @@ impl Limiter {
     /// anything is known of them.
     pub fn review(&mut self, in_flight: u32, peers: Option<f32>, now: Tick) {
         self.curve.fade(now);
+        self.is_dipped = now < self.dip.end;
         let high = std::mem::replace(&mut self.high, in_flight) as f32;
-        self.since_dip = self.since_dip.saturating_add(1);
-        self.is_dipped = false;
         self.silent = if std::mem::take(&mut self.answered) { 0 } else { self.silent.saturating_add(1) };
         if self.answers < WARM {
             return;
@@ -132,6 +185,11 @@ impl Limiter {
             }
             _ => {}
         }
+        if self.dip.judged.is_some_and(|when| now >= when) {
+            self.dip.judged = None;
+            self.dip.is_falling = self.limit < LOWER * self.dip.before;
+            self.dip.next = self.dip.end + BETWEEN_DIPS[usize::from(!self.dip.is_falling)];
+        }
         self.stretch = match is_used && self.silent > SILENT {
             true => (self.stretch * 1.25).min(STRETCH),
             false => 1.0,
@@ -148,22 +206,30 @@ impl Limiter {
         (self.limit * self.stretch * if self.is_dipped { DIP } else { 1.0 }).max(1.0)
     }
 
+    /// The most that should be there, where others have room; `u32::MAX` while nothing is known.
+    pub fn room(&self) -> u32 {
+        (self.limit() + ROOM).ceil() as u32
+    }
+
     /// The typical time of an answer that need not wait; `None` if nothing is known.
     pub fn usual(&self) -> Option<Duration> {
         self.curve.usual_below(self.limit)
     }
 
-    /// Whether too little is known of answers that do not wait, and how little: the fewest are the first to be helped.
-    pub fn lacks_contrast(&self) -> Option<f32> {
+    /// Whether too little is known of answers that do not wait, so that it should [dip](Limiter::dip).
+    pub fn lacks_contrast(&self, now: Tick) -> Option<Lack> {
         let seen = self.curve.seen_below(self.limit * 0.85);
-        let is_rested = self.since_dip >= BETWEEN_DIPS[usize::from(self.has_knee)];
-        (self.limit.is_finite() && is_rested && seen < CONTRAST).then_some(seen)
+        let may_dip = self.limit.is_finite() && self.dip.judged.is_none() && now >= self.dip.next;
+        (may_dip && seen < CONTRAST).then_some(Lack { seen, is_falling: self.dip.is_falling })
     }
 
-    /// Lowers the limit until the next review.
-    pub fn dip(&mut self) {
+    /// Lowers the limit for a while.
+    pub fn dip(&mut self, now: Tick) {
+        let lasts = self.usual().unwrap_or_default().saturating_mul(DIP_LASTS).clamp(DIP_LEAST, DIP_MOST);
+        self.dip.end = now + lasts;
+        self.dip.judged = Some(now + lasts * 2);
+        self.dip.before = self.limit;
         self.is_dipped = true;
-        self.since_dip = 0;
     }
 }
 
@@ -195,7 +261,7 @@ mod tests {
         limiter.sent(5_000);
         limiter.review(5_000, None, at(1));
         assert!(limiter.limit().is_infinite());
-        assert_eq!(limiter.lacks_contrast(), None);
+        assert_eq!(limiter.lacks_contrast(at(1)), None);
     }
 
     #[test]
@@ -230,12 +296,12 @@ mod tests {
             limiter.review(20, None, at(review));
         }
         assert!((18.0..=25.0).contains(&limiter.limit()), "{}", limiter.limit());
-        assert!(limiter.lacks_contrast().is_some());
+        assert!(limiter.lacks_contrast(at(101)).is_some());
         let before = limiter.limit();
-        limiter.dip();
+        limiter.dip(at(101));
         assert!(limiter.limit() < before * 0.7);
-        assert_eq!(limiter.lacks_contrast(), None, "not twice at once");
-        limiter.review(20, None, at(101));
+        assert_eq!(limiter.lacks_contrast(at(101)), None, "not twice at once");
+        limiter.review(20, None, at(103));
         assert!(limiter.limit() > before * 0.9);
     }
 

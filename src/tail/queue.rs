@@ -4,8 +4,8 @@
 //! served within a class, and nobody is sent away who can be served in time. Once it has not been empty for a while, more
 //! comes than goes, and some must be refused.
 //! Then the newest go first, since they have the most of their patience left, before them the users with a lower level,
-//! so that a user is either served or not, and before these the more important class. If it lasts, waiting is cut to what
-//! an answer takes (CoDel's two targets, as in "Fail at Scale", ACM Queue 13(8), 2015), and no more may wait than are
+//! so that a user is either served or not, and before these the more important class. If it lasts, waiting is cut to a few
+//! times what an answer takes (CoDel's two targets, as in "Fail at Scale", ACM Queue 13(8), 2015), and no more may wait than are
 //! served in that time: whoever has no prospect is told at once.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -23,9 +23,13 @@ const PRESSED_MOST: Duration = Duration::from_secs(1);
 const SHRINKS_AFTER: u32 = 3;
 /// The longest that this may last: after a spike all is to be as before within seconds.
 const SHRINKS_MOST: Duration = Duration::from_secs(2);
-/// The bounds of the time to wait when it is cut short; between them it is what an answer takes.
-const SHORT_LEAST: Duration = Duration::from_millis(5);
+/// Waiting is cut to so many times of what an answer takes.
+const SHORT: u32 = 5;
+/// The bounds of that.
+const SHORT_LEAST: Duration = Duration::from_millis(20);
 const SHORT_MOST: Duration = Duration::from_secs(1);
+/// A place that finds nobody waiting for so long, or for as long as an answer takes, has found an end of the queue.
+const LEAST_IDLE: Duration = Duration::from_millis(5);
 /// While waiting is not cut short, so many may wait for each place.
 const DEEP: u32 = 10;
 /// So many may always wait.
@@ -141,7 +145,7 @@ impl Pace {
     }
 
     fn short(&self) -> Duration {
-        self.usual.clamp(SHORT_LEAST, SHORT_MOST)
+        self.usual.saturating_mul(SHORT).clamp(SHORT_LEAST, SHORT_MOST)
     }
 }
 
@@ -230,7 +234,7 @@ impl<T> Queue<T> {
             }
             self.came.pop_front();
         }
-        if self.idle.is_some_and(|idle| now.since(idle) >= pace.short()) {
+        if self.idle.is_some_and(|idle| now.since(idle) >= pace.usual.max(LEAST_IDLE)) {
             // It is a buffer again.
             self.filled = None;
         }
@@ -257,7 +261,7 @@ impl<T> Queue<T> {
     }
 
     fn room(&self, pace: &Pace, now: Tick) -> usize {
-        let each = if self.is_shrunk(pace, now) { 1 } else { DEEP };
+        let each = if self.is_shrunk(pace, now) { SHORT } else { DEEP };
         (pace.limit.saturating_mul(each) as usize).clamp(LEAST_ROOM, MOST_ROOM)
     }
 
@@ -358,15 +362,16 @@ mod tests {
         let mut line = kept_full(1_010);
         line.enter("here", any(Class::Critical, 0), 1_020).unwrap();
         assert_eq!(line.next(1_035), Some("here"));
+        assert!(line.gone.is_empty());
+        assert_eq!(line.next(1_111), None);
         assert_eq!(line.gone, [("old", Shed::QueueTimeout)]);
     }
 
     #[test]
     fn no_more_wait_than_have_a_prospect_and_the_least_important_go() {
         let mut line = kept_full(1_010);
-        let names = ["1", "2", "3", "4", "5", "6", "7"];
-        for name in names {
-            line.enter(name, any(Class::Default, 1), 1_011).unwrap();
+        for _ in 0..19 {
+            line.enter("new", any(Class::Default, 1), 1_011).unwrap();
         }
         line.enter("sheddable", any(Class::Sheddable, 0), 1_012).unwrap();
         assert_eq!(line.gone, [("sheddable", Shed::QueueFull)]);
@@ -412,6 +417,7 @@ mod tests {
         assert_eq!(queue.bound(&slow, at(0)), SHRINKS_MOST);
         assert_eq!(queue.bound(&fast, at(0)), 300 * MS);
         assert_eq!((slow.short(), fast.short()), (SHORT_MOST, SHORT_LEAST));
+        assert_eq!(PACE.short(), 100 * MS);
     }
 
     #[test]

@@ -11,14 +11,11 @@ use parking_lot::Mutex;
 
 use crate::balance::load::LastLoad;
 use crate::tail::health::{self, Health, MayEject, State, Transition};
-use crate::tail::limit::Limiter;
+use crate::tail::limit::{Lack, Limiter};
 use crate::tail::probation::{self, Room};
 use crate::tail::signals::Signals;
 use crate::telemetry::BackendMetrics;
 use crate::units::Tick;
-
-/// How much more than its limit a backend should get, before it is rounded up: the limit is a mean.
-const ROOM: f32 = 0.6;
 
 /// A live backend.
 #[derive(Debug)]
@@ -149,19 +146,18 @@ impl Backend {
         self.store_room(&limiter);
     }
 
-    pub(super) fn lacks_contrast(&self) -> Option<f32> {
-        self.limiter.lock().lacks_contrast()
+    pub(super) fn lacks_contrast(&self, now: Tick) -> Option<Lack> {
+        self.limiter.lock().lacks_contrast(now)
     }
 
-    pub(super) fn dip_limit(&self) {
+    pub(super) fn dip_limit(&self, now: Tick) {
         let mut limiter = self.limiter.lock();
-        limiter.dip();
+        limiter.dip(now);
         self.store_room(&limiter);
     }
 
     fn store_room(&self, limiter: &Limiter) {
-        // A conversion that saturates: without a limit there is all the room.
-        self.room.store((limiter.limit() + ROOM).ceil() as u32, Ordering::Relaxed);
+        self.room.store(limiter.room(), Ordering::Relaxed);
     }
 
     /// What it says of its own load.

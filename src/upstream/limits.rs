@@ -6,12 +6,9 @@ use std::time::Duration;
 use super::gate::Entry;
 use super::pool::{Member, Pool};
 use crate::tail::health::State;
-use crate::tail::limit::{Limit, REVIEW};
+use crate::tail::limit::{self, Limit, REVIEW};
 use crate::tail::queue::{Asked, Pace};
 use crate::units::Tick;
-
-/// What is sent on top of the sum, in square roots of it: else a backend that is done with one request waits for the next.
-const HEADROOM: f32 = 0.5;
 
 impl Pool {
     /// Asks for a place at the pool's backends.
@@ -42,10 +39,8 @@ impl Pool {
         let usual = knees.get(knees.len() / 2).copied();
         members.iter().for_each(|member| member.backend.review_limit(usual, now));
         if self.is_queueing() && self.config().limit == Limit::Adaptive {
-            let lacking = members.iter().filter(usable).filter_map(|m| Some((m.backend.lacks_contrast()?, m)));
-            if let Some((_, member)) = lacking.min_by(|(a, _), (b, _)| a.total_cmp(b)) {
-                member.backend.dip_limit();
-            }
+            let lacking = members.iter().filter(usable).filter_map(|m| Some((m, m.backend.lacks_contrast(now)?)));
+            limit::to_dip(lacking).into_iter().for_each(|member| member.backend.dip_limit(now));
         }
         let (mut learned, mut hard, mut count) = (0.0, 0_u32, 0_u32);
         let mut usual = Duration::ZERO;
@@ -61,8 +56,7 @@ impl Pool {
             _ if count == 0 => u32::MAX,
             Limit::Off => hard,
             Limit::Fixed(most) => most.min(hard),
-            Limit::Adaptive if learned.is_finite() => hard.min((learned + HEADROOM * learned.sqrt()).round() as u32),
-            Limit::Adaptive => hard,
+            Limit::Adaptive => hard.min(limit::of_pool(learned)),
         };
         self.gate().set(Pace { usual: usual / count.max(1), limit }, now);
     }
