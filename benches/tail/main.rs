@@ -166,7 +166,7 @@ fn overwhelm(
         let arrivals = Arrivals::of(scenario, phases, seed);
         for program in programs {
             let outcome = run(scenario.course(phases, seed, &arrivals), Asked::Proxy(program), timer)?;
-            let measures = Measures::of(&outcome, &arrivals);
+            let measures = Measures::of(&outcome, &arrivals, seed);
             let name = program.kind.name();
             page.line(&report::row(name, seed, &measures));
             notes.push(report::notes(name, seed, scenario, &measures));
