@@ -42,8 +42,8 @@ use std::sync::Arc;
 use crate::arguments::{Arguments, USAGE};
 use crate::measures::Measures;
 use crate::overload::arrivals::Arrivals;
-use crate::overload::capacity;
 use crate::overload::scenario::Overload;
+use crate::overload::{capacity, files};
 use crate::page::{OVERLOAD, Page, SICK};
 use crate::proxy::{Kind, Program};
 use crate::run::{Asked, run};
@@ -105,6 +105,7 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         page.end(arguments.record)?;
     }
     if !arguments.overloads.is_empty() {
+        files::check()?;
         let mut page = Page::begin(OVERLOAD, arguments.overload_phases, &programs);
         for scenario in &arguments.overloads {
             overwhelm(scenario, arguments, &programs, &timer, &mut page)?;

@@ -82,7 +82,8 @@ pub(crate) struct Measures {
     pub(crate) hedges: usize,
     /// Processor time of the proxy in the spike for each request due in it, microseconds.
     pub(crate) cpu: Option<f64>,
-    /// The same for each that it answered 503: what is left when each answered 200 has cost what one costs before the spike.
+    /// The same for each that it answered 503: what is left when each answered 200 has cost what one costs before the
+    /// spike, where most are refused.
     pub(crate) shed_cpu: Option<f64>,
     /// From when a request was due to its sending, 99th percentile over the whole run.
     pub(crate) late: f64,
@@ -119,10 +120,11 @@ impl Measures {
         let (requests, refused, failed) = (all(|fate| fate.due), all(|fate| fate.refused), all(|fate| fate.failed));
         let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6;
         let usual = |cpu: Duration| micros(cpu) / due_in(Duration::ZERO..phases.warm).count().max(1) as f64;
-        let shed_cpu = outcome.cpu.filter(|_| refused > failed * 10.0).map(|[warm, spike]| {
-            let answered = requests - refused - failed;
-            (micros(spike) - answered * usual(warm)) / refused
-        });
+        let answered = requests - refused - failed;
+        // Where less is refused, what it costs is lost in what the rest does.
+        let mostly = refused > (answered + failed) * 2.0;
+        let shed_cpu =
+            outcome.cpu.filter(|_| mostly).map(|[warm, spike]| (micros(spike) - answered * usual(warm)) / refused);
         Measures {
             goodput: all(|fate| fate.in_time) / phases.fault.as_secs_f64(),
             kept: Fate::of(due_in(spike.clone()).filter(|sample| sample.target.request().is_none())),
