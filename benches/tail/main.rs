@@ -105,7 +105,7 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         page.end(arguments.record)?;
     }
     if !arguments.overloads.is_empty() {
-        files::check()?;
+        files::allow()?;
         let mut page = Page::begin(OVERLOAD, arguments.overload_phases, &programs);
         for scenario in &arguments.overloads {
             overwhelm(scenario, arguments, &programs, &timer, &mut page)?;
