@@ -79,7 +79,7 @@ pub(crate) fn verdicts(scenario: &Overload, measures: &Measures) -> Vec<Verdict>
         verdicts.push(Verdict::at_most("CPU of a 503 in us", cpu, limit, 0));
     }
     // Of no class so much is served that one above it is the worse for it; a little may be chance.
-    let inverted = (default - critical).max(sheddable - default);
+    let inverted = (default - critical).max(sheddable - default).max(0.0);
     verdicts.push(Verdict::at_most("points by which a class is before the one above", inverted, 1.0, 1));
     if scenario.kept {
         let failed = measures.kept.refused + measures.kept.failed;
