@@ -46,7 +46,7 @@ bench-cache: deps ## Measure hit ratio against LRU, and resident memory against 
 bench-peers: build ## Measure CPU per request beside nginx (needs nginx and wrk)
 	@benches/compare.sh $(BINARY)
 
-bench-tail: build ## Measure what clients see of sick backends, beside nginx and HAProxy (half an hour)
+bench-tail: build ## Measure what clients see of sick backends and of overload, beside nginx and HAProxy (45 minutes)
 	cargo bench --locked --bench tail -- --binary $(abspath $(BINARY)) $(TAIL)
 
 deny: ## Check licences, advisories and sources of dependencies (needs cargo-deny)

@@ -22,6 +22,7 @@ cargo bench --bench tail -- [OPTION]... [SCENARIO]...
   --list              print the scenarios and end
 
 Default are all scenarios; `sick` stands for those with sick backends, `overload` for those with more than the backends can do.
+Overload opens thousands of connections: it needs `ulimit -Hn` of 20000.
 ";
 
 const FULL: Phases =

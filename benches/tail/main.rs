@@ -42,8 +42,8 @@ use std::sync::Arc;
 use crate::arguments::{Arguments, USAGE};
 use crate::measures::Measures;
 use crate::overload::arrivals::Arrivals;
-use crate::overload::capacity;
 use crate::overload::scenario::Overload;
+use crate::overload::{capacity, files};
 use crate::page::{OVERLOAD, Page, SICK};
 use crate::proxy::{Kind, Program};
 use crate::run::{Asked, run};
@@ -105,6 +105,7 @@ fn bench(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         page.end(arguments.record)?;
     }
     if !arguments.overloads.is_empty() {
+        files::allow()?;
         let mut page = Page::begin(OVERLOAD, arguments.overload_phases, &programs);
         for scenario in &arguments.overloads {
             overwhelm(scenario, arguments, &programs, &timer, &mut page)?;
@@ -166,7 +167,7 @@ fn overwhelm(
         let arrivals = Arrivals::of(scenario, phases, seed);
         for program in programs {
             let outcome = run(scenario.course(phases, seed, &arrivals), Asked::Proxy(program), timer)?;
-            let measures = Measures::of(&outcome, &arrivals);
+            let measures = Measures::of(&outcome, &arrivals, seed);
             let name = program.kind.name();
             page.line(&report::row(name, seed, &measures));
             notes.push(report::notes(name, seed, scenario, &measures));

@@ -35,8 +35,8 @@ pub(crate) struct Outcome {
     pub(crate) open: usize,
     /// The same as the proxy's gauges have it.
     pub(crate) gauge: Option<u64>,
-    /// Processor time of the proxy in the fault phase.
-    pub(crate) cpu: Option<Duration>,
+    /// Processor time of the proxy in the warm and in the fault phase.
+    pub(crate) cpu: Option<[Duration; 2]>,
 }
 
 /// Who is asked.
@@ -73,10 +73,12 @@ pub(crate) fn run(course: Course, asked: Asked<'_>, timer: &Arc<Timer>) -> Resul
     let begin = *shared.begin.get_or_init(|| Instant::now().into_std() + LEAD);
     let of_cpu = timer.clone();
     let cpu = load_own.spawn(async move {
-        of_cpu.until(begin + phase.start).await;
-        let before = cpu::used(&processes)?;
-        of_cpu.until(begin + phase.end).await;
-        Some(cpu::used(&processes)? - before)
+        let mut used = [Duration::ZERO; 3];
+        for (used, at) in used.iter_mut().zip([Duration::ZERO, phase.start, phase.end]) {
+            of_cpu.until(begin + at).await;
+            *used = cpu::used(&processes)?;
+        }
+        Some([used[1] - used[0], used[2] - used[1]])
     });
     let samples = load_own.block_on(load::run(Plan { to, begin, patience, requests }, timer.clone()));
     let cpu = load_own.block_on(cpu)?;

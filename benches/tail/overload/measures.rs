@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::arrivals::{Arrivals, Class};
-use super::scenario::PATIENCE;
+use super::scenario::{PATIENCE, service};
 use crate::figures::figures;
 use crate::load::{Failure, Sample};
 use crate::measures::{received_in, windows};
@@ -16,7 +16,8 @@ use crate::run::Outcome;
 const IN_TIME: Duration = Duration::from_millis(250);
 /// The recovery is looked at in parts of this length.
 const SLICE: Duration = Duration::from_millis(500);
-/// Latency is back when its p99 is at most so many times what it was before the spike.
+/// Latency is back when its p99 is at most so many times what it was before the spike, or, in a part of the recovery whose
+/// requests happen to cost more, what their service times alone come to.
 const BACK: f64 = 1.25;
 /// What comes first, with connections to be opened, is not what is usual.
 const BEGINNING: Duration = Duration::from_secs(1);
@@ -81,6 +82,9 @@ pub(crate) struct Measures {
     pub(crate) hedges: usize,
     /// Processor time of the proxy in the spike for each request due in it, microseconds.
     pub(crate) cpu: Option<f64>,
+    /// The same for each that it answered 503: what is left when each answered 200 has cost what one costs before the
+    /// spike, where most are refused.
+    pub(crate) shed_cpu: Option<f64>,
     /// From when a request was due to its sending, 99th percentile over the whole run.
     pub(crate) late: f64,
     pub(crate) open: usize,
@@ -88,7 +92,7 @@ pub(crate) struct Measures {
 }
 
 impl Measures {
-    pub(crate) fn of(outcome: &Outcome, arrivals: &Arrivals) -> Measures {
+    pub(crate) fn of(outcome: &Outcome, arrivals: &Arrivals, seed: u64) -> Measures {
         let phases = outcome.phases;
         let spike = phases.warm..phases.warm + phases.fault;
         let end = spike.end + phases.recovery;
@@ -99,26 +103,41 @@ impl Measures {
         let classes = Class::ALL.map(of_class);
         let before = p99(BEGINNING.min(phases.warm / 2)..phases.warm);
         let starts = std::iter::successors(Some(spike.end), |start| Some(*start + SLICE));
-        let slices: Vec<f64> =
-            starts.map(|start| start..start + SLICE).take_while(|slice| slice.end <= end).map(p99).collect();
+        let ranges: Vec<Range<Duration>> =
+            starts.map(|start| start..start + SLICE).take_while(|slice| slice.end <= end).collect();
+        let drawn = |range: &Range<Duration>| {
+            let requests = due_in(range.clone()).filter_map(|sample| sample.target.request());
+            figures(requests.map(|request| service(seed, request)))[2]
+        };
+        let limits: Vec<f64> = ranges.iter().map(|range| before.max(drawn(range)) * BACK).collect();
+        let slices: Vec<f64> = ranges.into_iter().map(p99).collect();
         let mut failures = BTreeMap::new();
         for failure in due_in(spike.clone()).filter_map(|sample| sample.failure) {
             *failures.entry(failure.to_string()).or_default() += 1;
         }
         let failed_after = due_in(spike.end..end).filter(|sample| sample.failure.is_some());
-        let requests: usize = classes.iter().map(|class| class.due).sum();
+        let all = |number: fn(&Fate) -> usize| classes.iter().map(number).sum::<usize>() as f64;
+        let (requests, refused, failed) = (all(|fate| fate.due), all(|fate| fate.refused), all(|fate| fate.failed));
+        let micros = |cpu: Duration| cpu.as_secs_f64() * 1e6;
+        let usual = |cpu: Duration| micros(cpu) / due_in(Duration::ZERO..phases.warm).count().max(1) as f64;
+        let answered = requests - refused - failed;
+        // Where less is refused, what it costs is lost in what the rest does.
+        let mostly = refused > (answered + failed) * 2.0;
+        let shed_cpu =
+            outcome.cpu.filter(|_| mostly).map(|[warm, spike]| (micros(spike) - answered * usual(warm)) / refused);
         Measures {
-            goodput: classes.iter().map(|class| class.in_time).sum::<usize>() as f64 / phases.fault.as_secs_f64(),
+            goodput: all(|fate| fate.in_time) / phases.fault.as_secs_f64(),
             kept: Fate::of(due_in(spike.clone()).filter(|sample| sample.target.request().is_none())),
             classes,
             failures,
             before,
-            back: back(&slices, before),
+            back: back(&slices, &limits),
             slices,
             failed_after: failed_after.map(|sample| (sample.due - spike.end).as_secs_f64()).collect(),
             amplification: amplification(&outcome.received, &(Duration::ZERO..end)),
             hedges: received_in(&outcome.received, &spike).filter(|received| received.hedge).count(),
-            cpu: outcome.cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / requests.max(1) as f64),
+            cpu: outcome.cpu.map(|[_, spike]| micros(spike) / requests.max(1.0)),
+            shed_cpu,
             late: figures(outcome.samples.iter().map(|sample| sample.late))[2],
             open: outcome.open,
             gauge: outcome.gauge,
@@ -131,9 +150,9 @@ fn took(sample: &Sample) -> Duration {
     if sample.failure.is_some() { PATIENCE } else { sample.latency }
 }
 
-/// When the first of the parts begins from which on all are as before; `None` if the last is not.
-fn back(slices: &[f64], before: f64) -> Option<f64> {
-    let bad = slices.iter().rposition(|p99| *p99 > before * BACK).map_or(0, |last| last + 1);
+/// When the first of the parts begins from which on all keep to their limits; `None` if the last does not.
+fn back(slices: &[f64], limits: &[f64]) -> Option<f64> {
+    let bad = slices.iter().zip(limits).rposition(|(p99, limit)| p99 > limit).map_or(0, |last| last + 1);
     (bad < slices.len()).then(|| bad as f64 * SLICE.as_secs_f64())
 }
 

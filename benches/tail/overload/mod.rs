@@ -2,6 +2,7 @@
 
 pub(crate) mod arrivals;
 pub(crate) mod capacity;
+pub(crate) mod files;
 pub(crate) mod measures;
 pub(crate) mod report;
 pub(crate) mod scenario;

@@ -9,8 +9,8 @@ use crate::verdict::Verdict;
 
 /// The head of the table that [`row`] fills.
 pub(crate) const HEAD: &str = "| | seed | goodput /s | critical, % | default, % | sheddable, % | critical p50 | critical p99 | \
-    503s, % | failed otherwise | p99 before | back, s | failed after | any 1 s | hedges | CPU, us | in flight | late, p99 |\n\
-    |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+    503s, % | failed otherwise | p99 before | back, s | failed after | any 1 s | hedges | CPU, us | of a 503 | in flight | late, p99 |\n\
+    |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// A line of figures.
 pub(crate) fn row(name: &str, seed: u64, measures: &Measures) -> String {
@@ -19,11 +19,12 @@ pub(crate) fn row(name: &str, seed: u64, measures: &Measures) -> String {
     let refused = measures.classes.each_ref().map(|class| format!("{:.1}", class.share(class.refused))).join(" / ");
     let failed: usize = measures.classes.iter().map(|class| class.failed).sum();
     let back = measures.back.map_or("never".to_owned(), |back| format!("{back:.1}"));
-    let cpu = measures.cpu.map_or(String::new(), |cpu| format!("{cpu:.0}"));
+    let [cpu, shed_cpu] =
+        [measures.cpu, measures.shed_cpu].map(|cpu| cpu.map_or(String::new(), |cpu| format!("{cpu:.0}")));
     let gauge = measures.gauge.map_or(String::new(), |gauge| format!(", gauges {gauge}"));
     format!(
         "| {name} | {seed} | {:.0} | {critical:.1} | {default:.1} | {sheddable:.1} | {p50:.1} | {p99:.1} | {refused} | \
-         {failed} | {:.1} | {back} | {} | {:.3} | {} | {cpu} | {}{gauge} | {:.2} |",
+         {failed} | {:.1} | {back} | {} | {:.3} | {} | {cpu} | {shed_cpu} | {}{gauge} | {:.2} |",
         measures.goodput,
         measures.before,
         measures.failed_after.len(),
@@ -74,8 +75,11 @@ pub(crate) fn verdicts(scenario: &Overload, measures: &Measures) -> Vec<Verdict>
     if let Some(limit) = aim.critical_p99 {
         verdicts.push(Verdict::at_most("p99 of critical", measures.classes[0].latencies[1], limit, 1));
     }
+    if let (Some(limit), Some(cpu)) = (aim.shed_cpu, measures.shed_cpu) {
+        verdicts.push(Verdict::at_most("CPU of a 503 in us", cpu, limit, 0));
+    }
     // Of no class so much is served that one above it is the worse for it; a little may be chance.
-    let inverted = (default - critical).max(sheddable - default);
+    let inverted = (default - critical).max(sheddable - default).max(0.0);
     verdicts.push(Verdict::at_most("points by which a class is before the one above", inverted, 1.0, 1));
     if scenario.kept {
         let failed = measures.kept.refused + measures.kept.failed;

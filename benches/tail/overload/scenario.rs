@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::arrivals::Arrivals;
 use crate::configs::Setup;
 use crate::course::Course;
-use crate::fault::{Chance, Effect, Fault, When, Whom};
+use crate::fault::{Chance, Effect, Fault, Script, When, Whom};
 use crate::scenario::{Caching, Phases};
 
 /// Workers of each backend.
@@ -46,6 +46,8 @@ pub(crate) struct Aim {
     pub(crate) default: Option<f64>,
     /// Of the critical ones that were answered, ms.
     pub(crate) critical_p99: Option<f64>,
+    /// Processor time of the proxy for an answer of 503, microseconds.
+    pub(crate) shed_cpu: Option<f64>,
     /// Until latency is what it was before the spike, seconds after its end.
     pub(crate) back: f64,
 }
@@ -70,12 +72,24 @@ impl Overload {
     }
 }
 
+/// The service time of a request's first attempt when nothing is wrong.
+pub(crate) fn service(seed: u64, request: usize) -> Duration {
+    let script = Script { seed, faults: Vec::new(), phase: Duration::ZERO..Duration::ZERO };
+    script.drawn(request as u64, 0).mul_f64(SLOWER)
+}
+
 /// All of them.
 pub(crate) fn all() -> Vec<Overload> {
-    let back = |back| Aim { goodput: None, critical: None, default: None, critical_p99: None, back };
-    let at_capacity = Aim { goodput: Some(CAPACITY), ..back(5.0) };
-    let twice =
-        Aim { goodput: Some(950.0), critical: Some(99.5), default: Some(65.0), critical_p99: Some(60.0), back: 5.0 };
+    let back = |back| Aim { goodput: None, critical: None, default: None, critical_p99: None, shed_cpu: None, back };
+    let at_capacity = Aim { goodput: Some(CAPACITY), shed_cpu: Some(20.0), ..back(5.0) };
+    let twice = Aim {
+        goodput: Some(950.0),
+        critical: Some(99.5),
+        default: Some(65.0),
+        critical_p99: Some(60.0),
+        shed_cpu: None,
+        back: 5.0,
+    };
     let new = |word, title, times: f64, aim| Overload {
         word,
         title,
