@@ -116,11 +116,6 @@ impl TokenBucket {
         // Each was taken before, so that there is no less than this.
         self.0.fetch_sub(gcra.interval, Ordering::Relaxed);
     }
-
-    /// The bucket as it is.
-    pub(super) fn full_at(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]
@@ -187,7 +182,7 @@ mod tests {
             bucket.take(gcra, at(7)).unwrap();
             bucket.give_back(gcra);
         }
-        assert_eq!(gcra.left(bucket.full_at(), at(7)), (2, Duration::ZERO));
+        assert_eq!(gcra.left(bucket.0.into_inner(), at(7)), (2, Duration::ZERO));
     }
 
     #[test]
