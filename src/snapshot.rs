@@ -4,6 +4,7 @@
 //! What must outlive reloads (a backend's signals, counters) is shared between snapshots.
 
 use std::borrow::Cow;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use http::{HeaderValue, Version};
@@ -11,6 +12,7 @@ use http::{HeaderValue, Version};
 use crate::config::{self, Config};
 use crate::routing::Table;
 use crate::tail::hedging::Hedging;
+use crate::tail::rate::Limiter;
 use crate::tail::stalls::Stalls;
 use crate::telemetry::{Metrics, RouteMetrics};
 use crate::units::Tick;
@@ -59,6 +61,8 @@ pub struct Route {
     pub hedging: Arc<Hedging>,
     /// Those that were denied a copy.
     pub deferrals: Arc<Deferrals>,
+    /// How many requests are admitted; nothing where all are.
+    pub rate: Option<Arc<Limiter>>,
     /// When a body has stalled; nothing where bodies are not rescued.
     pub stalls: Option<Arc<Stalls>>,
 }
@@ -157,7 +161,8 @@ impl Snapshot {
 }
 
 /// The checked configuration names only pools that exist, so nothing is left out here. A route of the generation before
-/// with the same name, pool and hedging goes on with what it has learned.
+/// with the same name, pool and hedging goes on with what it has learned, and one with the same name and rate with what it
+/// has counted: a reload fills nobody's bucket.
 fn route_of(
     route: &Arc<config::Route>,
     pools: &[Arc<Pool>],
@@ -180,6 +185,11 @@ fn route_of(
     let deferrals = old.map_or_else(Arc::default, |old| old.deferrals.clone());
     let known = || old.and_then(|old| old.stalls.clone()).unwrap_or_else(|| Arc::new(Stalls::new(hedge.min_delay)));
     let stalls = route.rescue.then(known);
+    let rate = route.rate.map(|params| {
+        let counting = before.iter().find(|old| old.config.name == route.name).and_then(|old| old.rate.clone());
+        let same = counting.filter(|limiter| *limiter.params() == params);
+        same.unwrap_or_else(|| Arc::new(Limiter::new(params, RandomState::new())))
+    });
     let metrics = metrics.route(&route.name);
-    Some(Arc::new(Route { config: route.clone(), pool, metrics, hedging, deferrals, stalls }))
+    Some(Arc::new(Route { config: route.clone(), pool, metrics, hedging, deferrals, rate, stalls }))
 }

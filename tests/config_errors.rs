@@ -265,6 +265,25 @@ fn the_bounds_of_the_tail_are_kept() {
 }
 
 #[test]
+fn a_rate_that_cannot_be_read_or_limits_nothing_is_refused() {
+    for (rate, part) in [
+        ("{ per_client = 20 }", "of 1 to 1000000, found 20\n  hint: a rate has a time: \"20/s\""),
+        ("{ total = \"20\" }", "hint: a rate has a time: \"20/s\""),
+        ("{ total = \"0/s\" }", "route.rate.total: expected a rate such as \"20/s\", \"100/m\" or \"5000/h\""),
+        ("{ per_client = \"5 a day\" }", "found \"5 a day\""),
+        ("{ per_client = \"5/s\", client_burst = 0 }", "client_burst: expected a whole number from 1 to 1000000"),
+        ("{ per_client = \"5/s\", burst = 9 }", "route.rate.burst: is the burst of `total`, which is missing"),
+        ("{ per_clients = \"5/s\", total = \"5/s\" }", "did you mean `per_client`?"),
+        ("{}", "route.rate: limits nothing, expected `per_client` or `total` in it, or \"off\""),
+        ("\"20/s\"", "route.rate: expected a table or \"off\", found \"20/s\""),
+    ] {
+        let report = report(&with(&format!("[[route]]\nrate = {rate}\n")));
+        assert!(report.contains(part), "{rate}: {report}");
+        assert_eq!(report.lines().filter(|line| !line.starts_with("  hint")).count(), 1, "{rate}: {report}");
+    }
+}
+
+#[test]
 fn what_slow_means_has_bounds() {
     let said = |value: &str| report(&with(&format!("[[route]]\ncache.stale.if_slow = {value}\n")));
     for value in ["\"p49.9\"", "\"p99.91\"", "\"95\"", "0.95", "\"0s\"", "\"61s\"", "\"p\"", "\"\"", "true"] {

@@ -87,6 +87,7 @@ priority = "sheddable"
 priority_header = "X-Priority"
 hedge = "off"
 rescue = true
+rate = { per_client = "100/m", total = "500/s", burst = 1000 }
 [route.cache]
 enabled = false
 ttl = { default = "1s", 200 = "10m", 404 = "30s", 5xx = "2s" }
@@ -202,16 +203,17 @@ fn a_route_without_a_name_is_named_after_its_match() {
 fn a_route_goes_before_its_profile_key_by_key_and_table_by_table() {
     let config = config(&format!(
         "{POOL}[profile.p]\ntimeout = \"1s\"\nmax_body = \"1MiB\"\n\
-         hedge = \"off\"\nrescue = true\n\
+         hedge = \"off\"\nrescue = true\nrate.total = \"5/s\"\n\
          cache = {{ enabled = false, ttl = {{ default = \"1s\", 404 = \"2s\" }}, \
          stale = {{ if_error = \"3s\", if_slow = \"p95\" }} }}\n\
-         [[route]]\nmatch.path = \"/own\"\nprofile = \"p\"\nhedge = \"on\"\nrescue = false\n\
+         [[route]]\nmatch.path = \"/own\"\nprofile = \"p\"\nhedge = \"on\"\nrescue = false\nrate = \"off\"\n\
          cache.stale = {{ if_error = \"9s\" }}\n\
          [[route]]\nprofile = \"p\"\ntimeout = \"9s\"\ncache.ttl = {{ 200 = \"4s\" }}\n"
     ));
     let (own, route) = (&config.routes[0], &config.routes[1]);
     assert_eq!((route.hedge, route.rescue), (Hedge::Off, true));
     assert_eq!((own.hedge, own.rescue), (Hedge::On, false));
+    assert_eq!((own.rate, route.rate.map(|rate| rate.client)), (None, Some(None)));
     assert_eq!((route.cache.if_slow, own.cache.if_slow), (Some(IfSlow::Quantile(0.95)), None));
     assert_eq!((route.timeout, route.max_body), (seconds(9), 1 << 20));
     assert!(!route.cache.enabled);

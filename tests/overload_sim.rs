@@ -93,7 +93,7 @@ fn a_spike_that_comes_first_thing_is_learned_from() {
         let ended = run.ended(seed);
         let late = sent(&ended, 2.0, 10.0);
         assert!(share(&late, Class::Critical) > 0.995 && goodput(&late, 8.0) > 890.0, "seed {seed}");
-        assert!(p99(&late, Some(Class::Critical)) < 66 * MS, "seed {seed}: {:?}", p99(&late, Some(Class::Critical)));
+        assert!(p99(&late, Some(Class::Critical)) < 75 * MS, "seed {seed}: {:?}", p99(&late, Some(Class::Critical)));
     }
 }
 

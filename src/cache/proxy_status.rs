@@ -13,7 +13,7 @@ use super::structured::{write_integer, write_item, write_string};
 pub struct Handling<'a> {
     /// The error type of §2.3, if the answer is the proxy's own.
     pub error: Option<&'static str>,
-    /// The word that says more of it (§2.1.2).
+    /// The word that says more of it (§2.1.5).
     pub details: Option<&'static str>,
     /// The backend that answered or was asked last, as `address:port`, for who may know it.
     pub next_hop: Option<&'a str>,

@@ -145,6 +145,7 @@ fn resolve(gathered: &Gathered<'_>, top: &Spot<'_>) -> Vec<Arc<Route>> {
             priority_header: policy.priority_header(),
             hedge: policy.hedge(),
             rescue: policy.rescue(),
+            rate: policy.rate(),
             cache: policy.into_cache(),
         }));
     }
@@ -169,6 +170,7 @@ fn implicit(pool: &str) -> Route {
         priority_header: policy.priority_header(),
         hedge: policy.hedge(),
         rescue: policy.rescue(),
+        rate: policy.rate(),
         cache: policy.into_cache(),
     }
 }

@@ -20,6 +20,7 @@ mod policy;
 mod pool;
 mod pool_tail;
 mod purge;
+mod rate;
 mod read;
 mod recover;
 mod route;
@@ -315,6 +316,8 @@ pub struct Route {
     pub hedge: Hedge,
     /// Whether a body that stalls is fetched to its end from another backend.
     pub rescue: bool,
+    /// How many requests are admitted; `None`: all.
+    pub rate: Option<tail::rate::Params>,
     /// `[route.cache]`
     pub cache: RouteCache,
 }

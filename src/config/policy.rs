@@ -11,9 +11,10 @@ use http::HeaderName;
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, defaults, purge, units};
+use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, defaults, purge, rate, units};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
+use crate::tail;
 use crate::tail::class::Class;
 
 /// The policy keys that were written.
@@ -25,6 +26,8 @@ pub(super) struct Policy {
     priority_header: Option<HeaderName>,
     hedge: Option<Hedge>,
     rescue: Option<bool>,
+    /// Written: limits, or `"off"`.
+    rate: Option<Option<tail::rate::Params>>,
     enabled: Option<bool>,
     ttl: Option<cache::freshness::Ttl>,
     stale: Option<Stale>,
@@ -69,6 +72,10 @@ impl Policy {
         let rescue = section.optional("rescue").and_then(|value| value.boolean());
         let priority = section.optional("priority").and_then(|value| value.word(&CLASSES));
         let priority_header = section.optional("priority_header").and_then(|value| priority_header(&value));
+        let rate = match section.section_or_off("rate") {
+            Some(table) => present(table, rate::read),
+            None => Some(None),
+        };
         let mut cache = section.section("cache");
         let policy = Policy {
             timeout,
@@ -77,6 +84,7 @@ impl Policy {
             priority_header,
             hedge,
             rescue,
+            rate,
             enabled: cache.optional("enabled").and_then(|value| value.boolean()),
             ttl: present(cache.section("ttl"), ttl),
             stale: present(cache.section("stale"), stale),
@@ -113,6 +121,7 @@ impl Policy {
             priority_header: self.priority_header.or(base.priority_header),
             hedge: self.hedge.or(base.hedge),
             rescue: self.rescue.or(base.rescue),
+            rate: self.rate.or(base.rate),
             enabled: self.enabled.or(base.enabled),
             ttl: self.ttl.or(base.ttl),
             stale: self.stale.or(base.stale),
@@ -151,6 +160,10 @@ impl Policy {
 
     pub(super) fn rescue(&self) -> bool {
         self.rescue.unwrap_or(defaults::RESCUE)
+    }
+
+    pub(super) fn rate(&self) -> Option<tail::rate::Params> {
+        self.rate.flatten()
     }
 
     /// What holds for the cache, defaults filled in.

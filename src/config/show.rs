@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::backend::show_address;
 use super::purge::shown_field;
-use super::units::{show_duration, show_quantile, show_ratio, show_size};
+use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
 use super::{
     Admission, Cache, ClientDirectives, Config, HealthCheck, Hedge, IfSlow, LogFormat, LogOutput, Pool, Purge, Retry,
     Route, RouteCache, Server, Tls,
@@ -20,7 +20,7 @@ use crate::cache::storable::{Guard, SetCookie};
 use crate::cache::{device, key, query};
 use crate::tail::hedging::{self, Quantile};
 use crate::tail::limit::Limit;
-use crate::tail::probation;
+use crate::tail::{probation, rate};
 
 impl Config {
     /// The effective configuration. In the place of a secret stands where it comes from.
@@ -234,12 +234,25 @@ fn route(route: &Route) -> Value {
             Hedge::Off => "off",
         },
         "rescue": route.rescue,
+        "rate": rate(route.rate.as_ref()),
         "cache": cache(&route.cache),
     });
     if let Some(field) = &route.priority_header {
         shown["priority_header"] = field.as_str().into();
     }
     shown
+}
+
+fn rate(params: Option<&rate::Params>) -> Value {
+    let Some(params) = params else { return json!("off") };
+    let mut shown = Map::new();
+    for (quota, rate, burst) in [(params.client, "per_client", "client_burst"), (params.total, "total", "burst")] {
+        if let Some(quota) = quota {
+            shown.insert(rate.into(), show_rate(quota.rate).into());
+            shown.insert(burst.into(), quota.burst.into());
+        }
+    }
+    Value::Object(shown)
 }
 
 fn cache(cache: &RouteCache) -> Value {

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::tail::rate::{Per, Rate};
 use crate::units::Ratio;
+
+const PERS: [(&str, Per); 3] = [("s", Per::Second), ("m", Per::Minute), ("h", Per::Hour)];
 
 /// Reads `"1m 30s"`; the error says what is wrong.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -45,9 +48,23 @@ fn hundredth(number: &str) -> Option<f64> {
     if is_plain { format!("{number}e-2").parse().ok() } else { None }
 }
 
+/// Reads `"20/s"`, `"100/m"` or `"5000/h"`; `None` for anything else, and for less than one or more than [`Rate::MAX`].
+pub(super) fn rate(text: &str) -> Option<Rate> {
+    let (count, per) = text.split_once('/')?;
+    let per = PERS.iter().find(|(unit, _)| *unit == per.trim())?.1;
+    let count = Some(count.trim()).filter(|count| count.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
+    (1..=Rate::MAX).contains(&count).then_some(Rate { count, per })
+}
+
 fn is_bare(text: &str) -> bool {
     let text = text.trim();
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}
+
+/// The rate as a user would write it.
+pub(super) fn show_rate(rate: Rate) -> String {
+    let unit = PERS.iter().find(|(_, per)| *per == rate.per).map_or("s", |(unit, _)| *unit);
+    format!("{}/{unit}", rate.count)
 }
 
 /// The duration as a user would write it.
@@ -118,6 +135,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_a_count_and_a_time() {
+        assert_eq!(rate("20/s"), Some(Rate { count: 20, per: Per::Second }));
+        assert_eq!(rate("100 / m"), Some(Rate { count: 100, per: Per::Minute }));
+        for text in ["1/s", "5000/h", "1000000/m"] {
+            assert_eq!(rate(text).map(show_rate).as_deref(), Some(text));
+        }
+        for text in ["20", "20/", "/s", "0/s", "-1/s", "+1/s", "1.5/s", "20/d", "20/sec", "20/s/s", "1000001/s", ""] {
+            assert_eq!(rate(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for text in ["10 apples", "s", "-1s", "1e3s", "NaN s", "∞"] {
             assert!(duration(text).is_err(), "{text:?}");
@@ -160,7 +189,7 @@ mod tests {
 
         #[test]
         fn no_text_panics(text in "\\PC{0,12}|[0-9.]{0,40}[a-zA-Zµ%]{0,3}") {
-            let _ = (duration(&text), size(&text), percent(&text), quantile(&text));
+            let _ = (duration(&text), size(&text), percent(&text), quantile(&text), rate(&text));
         }
     }
 }

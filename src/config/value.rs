@@ -8,6 +8,7 @@ use toml::de::DeValue;
 
 use super::read::{Section, Spot};
 use super::units;
+use crate::tail::rate::Rate;
 use crate::units::Ratio;
 
 /// A value not yet typed.
@@ -136,6 +137,21 @@ impl<'a> Value<'a> {
             Err(_) => self.expected_with(expected, "units are B, KiB, MiB, GiB (1024) and kB, MB, GB (1000)"),
         }
         None
+    }
+
+    pub(super) fn rate(&self) -> Option<Rate> {
+        let expected = format!("a rate such as \"20/s\", \"100/m\" or \"5000/h\", of 1 to {}", Rate::MAX);
+        let found = self.as_text().and_then(units::rate);
+        if found.is_none() {
+            let bare = self.as_integer().map(|count| count.to_string());
+            match bare.as_deref().or(self.as_text()).filter(|text| text.bytes().all(|b| b.is_ascii_digit())) {
+                Some(count) if !count.is_empty() => {
+                    self.expected_with(expected, format_args!("a rate has a time: \"{count}/s\""));
+                }
+                _ => self.expected(expected),
+            }
+        }
+        found
     }
 
     /// `"20%"` or `0.2`. A whole number is refused: `1` is one per cent to one reader and all to the next.

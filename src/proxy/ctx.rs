@@ -17,6 +17,7 @@ use crate::last_word::LastWord;
 use crate::snapshot::{Route, Snapshot};
 use crate::tail::class::Class;
 use crate::tail::queue::Shed;
+use crate::tail::rate::Decision;
 use crate::telemetry::Termination;
 use crate::telemetry::metrics::InFlight;
 use crate::units::Tick;
@@ -57,6 +58,8 @@ pub struct Ctx {
     pub queued: Option<Duration>,
     /// Why it got none.
     pub shed: Option<Shed>,
+    /// What its route's rate limit said, if it has one.
+    pub rate: Option<Decision>,
     /// Body bytes received from the client.
     pub received: u64,
     /// The range it is for, if it is not answered from a complete response.
@@ -148,6 +151,7 @@ impl Ctx {
             permit: None,
             queued: None,
             shed: None,
+            rate: None,
             received: 0,
             part: None,
             cache: CacheNotes::default(),

@@ -23,6 +23,7 @@ mod notes;
 mod parts;
 mod priority;
 mod purging;
+mod rate;
 mod reported;
 mod request;
 mod rescue;
@@ -122,7 +123,7 @@ impl ProxyHttp for Proxy {
                 uri: request.uri.clone(),
             });
         }
-        if let Err(refusal) = request::enter(session, ctx) {
+        if let Err(refusal) = request::enter(session, ctx).and_then(|()| rate::admit(session, ctx)) {
             return respond::refuse(session, ctx, &refusal).await.map(|()| true);
         }
         match purging::access(session, ctx) {

@@ -15,7 +15,7 @@ use super::ctx::Ctx;
 use super::identity::X_REQUEST_ID;
 use super::invalidating::Asked;
 use super::request::Refusal;
-use super::respond;
+use super::{rate, respond};
 use crate::cache::purge::{Selector, Url, authority};
 use crate::cache::tags;
 use crate::clock;
@@ -125,6 +125,7 @@ async fn tell(session: &mut Session, ctx: &Ctx, done: &Value) -> Result<()> {
     response.insert_header(CONTENT_TYPE, "application/json")?;
     response.insert_header(CONTENT_LENGTH, body.len())?;
     response.insert_header(CACHE_CONTROL, "no-store")?;
+    rate::tell(ctx, &mut response)?;
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }

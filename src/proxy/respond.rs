@@ -13,7 +13,7 @@ use super::ctx::Ctx;
 use super::handling::Sent;
 use super::identity::X_REQUEST_ID;
 use super::request::Refusal;
-use super::{invalidating, notes, purging};
+use super::{invalidating, notes, purging, rate};
 use crate::clock;
 use crate::edge::ORIGINAL_DATE;
 use crate::upstream::Failure;
@@ -49,6 +49,7 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     if let Some(date) = response.headers.get(DATE).cloned() {
         response.insert_header(ORIGINAL_DATE, date)?;
     }
+    rate::tell(ctx, response)?;
     response.append_header(VIA, snapshot.via(http::Version::HTTP_11).clone())?;
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
@@ -98,6 +99,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
     response.insert_header(CACHE_CONTROL, "no-store")?;
     response
         .insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some((refusal.proxy_error, refusal.details))))?;
+    rate::tell(ctx, &mut response)?;
     if refusal.status == 503 {
         response.insert_header(RETRY_AFTER, fastrand::u32(COME_AGAIN))?;
     }

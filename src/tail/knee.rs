@@ -145,7 +145,8 @@ impl Curve {
         let all = self.weight.iter().zip(&self.mean).enumerate();
         all.filter(|(_, (weight, _))| **weight >= 0.5).filter_map(|(place, (weight, mean))| {
             let near = self.weight.iter().enumerate().take(place + 2).skip(place.saturating_sub(1));
-            let near: f32 = near.map(|(place, weight)| weight / width(place)).sum();
+            // One that is well known vouches for nobody beside it.
+            let near: f32 = near.map(|(near, other)| other.min(*weight) / width(near)).sum();
             (near > FIRST).then(|| (place, weight * (1.0 - FIRST / near), *mean))
         })
     }

@@ -190,12 +190,22 @@ const CELLS: usize = Method::ALL.len() * StatusClass::ALL.len() * CacheResult::A
 #[derive(Debug)]
 pub struct RouteMetrics {
     requests: Box<[AtomicU64]>,
+    pub(super) rate_limited: Tally,
     pub(super) duration: Histogram,
 }
 
 impl RouteMetrics {
     fn new() -> RouteMetrics {
-        RouteMetrics { requests: (0..CELLS).map(|_| AtomicU64::new(0)).collect(), duration: Histogram::default() }
+        RouteMetrics {
+            requests: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
+            rate_limited: Tally::new(names::RATE_SCOPES),
+            duration: Histogram::default(),
+        }
+    }
+
+    /// Counts a request over a rate; `scope` is one of [`names::RATE_SCOPES`].
+    pub fn rate_limited(&self, scope: &str) {
+        self.rate_limited.add(scope);
     }
 
     /// Counts a request that has ended. `status` is what the client got, 0 if no response was begun; `duration` is

@@ -150,6 +150,9 @@ pub const STALE_REASONS: &[&str] =
 /// What became of a body that stalled or broke off on a route whose bodies are rescued.
 pub const RESCUE_RESULTS: &[&str] = &["spliced", "lost", "failed", "denied", "other"];
 
+/// Whose requests were over a rate: one client's, or all of the route's.
+pub const RATE_SCOPES: &[&str] = &["client", "route"];
+
 /// What became of an attempt.
 pub const ATTEMPT_RESULTS: &[&str] = &[
     "ok",
@@ -219,6 +222,8 @@ definitions! {
         "Requests ended, by what the client got";
     REQUEST_DURATION: "hedgerow_request_duration_seconds" Histogram Some(Unit::Seconds), &[ROUTE],
         "Time from a request's head read to its last response byte sent";
+    RATE_LIMITED: "hedgerow_rate_limited_total" Counter None, &[ROUTE, words("scope", RATE_SCOPES)],
+        "Requests answered 429, by whose rate they were over";
     TERMINATIONS: "hedgerow_terminations_total" Counter None, &[words("reason", Termination::WORDS)],
         "Requests ended, by cause";
     REQUESTS_IN_FLIGHT: "hedgerow_requests_in_flight" Gauge None, &[],

@@ -192,6 +192,10 @@ impl Page {
         page.family(&names::REQUEST_DURATION, |family| {
             routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.duration))
         })?;
+        page.family(&names::RATE_LIMITED, |family| {
+            let mut routed = routes.iter().filter(|(route, _)| *route != names::UNROUTED);
+            routed.try_for_each(|(route, metrics)| family.tally([route], &metrics.rate_limited))
+        })?;
         page.family(&names::TERMINATIONS, |family| family.tally([], &self.counters.terminations))?;
         page.gauge(&names::REQUESTS_IN_FLIGHT, self.counters.requests_in_flight.get())?;
         page.gauge(&names::CLIENT_CONNECTIONS, self.counters.client_connections.get())

@@ -93,9 +93,10 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Whether it is logged whatever the sample: failures are what a log is read for.
+    /// Whether it is logged whatever the sample: failures are what a log is read for. Of requests over a rate there are
+    /// as many as somebody cares to send.
     pub const fn must_be_kept(&self) -> bool {
-        self.status >= 500 || !matches!(self.reason, Termination::Done)
+        self.status >= 500 || !matches!(self.reason, Termination::Done | Termination::RateLimited)
     }
 
     /// Appends the line, with its line feed, to `line`.
@@ -440,6 +441,7 @@ pub(super) mod tests {
         assert!(!Record { status: 404, ..SAMPLE }.must_be_kept());
         assert!(Record { status: 502, ..SAMPLE }.must_be_kept());
         assert!(Record { reason: Termination::ClientClosed, ..SAMPLE }.must_be_kept());
+        assert!(!Record { status: 429, reason: Termination::RateLimited, ..SAMPLE }.must_be_kept());
     }
 
     proptest! {

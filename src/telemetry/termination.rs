@@ -27,6 +27,8 @@ words! {
         MethodRefused = "method-refused",
         /// No route matches host and path.
         NoRoute = "no-route",
+        /// The client, or all clients together, sent more requests than the route admits.
+        RateLimited = "rate-limited",
         /// The pool has no backend that may be asked.
         NoBackend = "no-backend",
         /// There was no place at the backends: too many requests at a time.
@@ -63,6 +65,7 @@ impl Termination {
             Termination::BodyTooLarge => 413,
             Termination::MethodRefused => 405,
             Termination::NoRoute => 404,
+            Termination::RateLimited => 429,
             Termination::NoBackend | Termination::Shed => 503,
             Termination::ConnectFailed | Termination::UpstreamClosed | Termination::UpstreamInvalid => 502,
             Termination::ConnectTimeout | Termination::UpstreamTimeout | Termination::Deadline => 504,
