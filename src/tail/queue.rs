@@ -18,11 +18,14 @@ use crate::units::Tick;
 const PRESSED_AFTER: u32 = 10;
 /// The bounds of that.
 const PRESSED_LEAST: Duration = Duration::from_millis(100);
-const PRESSED_MOST: Duration = Duration::from_secs(1);
-/// After so many times of that, waiting is cut short; until then it may last as long.
-const SHRINKS_AFTER: u32 = 3;
-/// The longest that this may last: after a spike all is to be as before within seconds.
-const SHRINKS_MOST: Duration = Duration::from_secs(2);
+const PRESSED_MOST: Duration = Duration::from_millis(500);
+/// Without one for so many times of it, waiting is cut short; until then it may last as long.
+const SHRINKS_AFTER: u32 = 30;
+/// The bounds of that: who waits for a second has mostly left, unless three answers take longer.
+const SHRINKS_LEAST: Duration = Duration::from_millis(300);
+const SHRINKS_MOST: Duration = Duration::from_secs(1);
+const SHRINKS_MOST_ANSWERS: u32 = 3;
+const SHRINKS_EVER: Duration = Duration::from_secs(10);
 /// Waiting is cut to so many times of what an answer takes.
 const SHORT: u32 = 5;
 /// The bounds of that.
@@ -141,7 +144,8 @@ impl Pace {
     }
 
     fn shrinks_after(&self) -> Duration {
-        (self.pressed_after() * SHRINKS_AFTER).min(SHRINKS_MOST)
+        let most = self.usual.saturating_mul(SHRINKS_MOST_ANSWERS).clamp(SHRINKS_MOST, SHRINKS_EVER);
+        self.usual.saturating_mul(SHRINKS_AFTER).clamp(SHRINKS_LEAST, most)
     }
 
     fn short(&self) -> Duration {
@@ -414,7 +418,7 @@ mod tests {
         let slow = Pace { usual: Duration::from_secs(30), limit: 4 };
         let fast = Pace { usual: Duration::ZERO, limit: 4 };
         let queue = Queue::<()>::default();
-        assert_eq!(queue.bound(&slow, at(0)), SHRINKS_MOST);
+        assert_eq!(queue.bound(&slow, at(0)), SHRINKS_EVER);
         assert_eq!(queue.bound(&fast, at(0)), 300 * MS);
         assert_eq!((slow.short(), fast.short()), (SHORT_MOST, SHORT_LEAST));
         assert_eq!(PACE.short(), 100 * MS);
