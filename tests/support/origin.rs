@@ -154,6 +154,11 @@ impl Origin {
         self.seen(path).len()
     }
 
+    /// What was asked for so far, in order of arrival.
+    pub fn targets(&self) -> Vec<String> {
+        self.shared.read(|log| log.seen.iter().map(|seen| seen.target.clone()).collect())
+    }
+
     /// How many requests so far.
     pub fn requests(&self) -> usize {
         self.shared.read(|log| log.seen.len())
