@@ -117,7 +117,7 @@ async fn a_stale_copy_is_served_at_once_and_its_refresh_waits_in_its_stead() {
         busy.gate.open();
         busy.origin.until("the refresh", |origin| origin.count("/a") == 2).await;
         let fresh = eventually("the refresh is stored", || async {
-            let answer = client.get("/a").await.expect(200);
+            let answer = busy.edge.get("/a").await.expect(200);
             (answer.text() == "new").then_some(answer)
         })
         .await;
