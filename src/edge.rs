@@ -48,6 +48,7 @@ impl Edge {
         let size = store_params(&config.cache);
         let store = Store::new(size);
         let snapshot = Snapshot::build(config, None, &resolver, &metrics, clock::now())?;
+        snapshot.take_effect(clock::now());
         metrics.set_generation(snapshot.generation());
         Ok(Edge {
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -94,6 +95,7 @@ impl Edge {
         }
         self.metrics.set_generation(next.generation());
         self.snapshot.store(next.clone());
+        next.take_effect(clock::now());
         self.generations.send_replace(next.generation());
         Ok(next)
     }

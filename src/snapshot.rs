@@ -147,6 +147,11 @@ impl Snapshot {
         &self.routes
     }
 
+    /// It is in use from now on: what its pools share with those before goes by its configuration.
+    pub fn take_effect(&self, now: Tick) {
+        self.pools.iter().for_each(|pool| pool.take_effect(now));
+    }
+
     /// A second passed: publishes what it brought.
     pub fn tick(&self, now: Tick) {
         self.pools.iter().for_each(|pool| pool.tick(now));

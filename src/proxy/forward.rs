@@ -246,6 +246,8 @@ impl Drop for UpstreamSession {
             let mut seen = attempts.exchange().seen.lock();
             seen.took = seen.began.map(|began| clock::now().since(began));
             drop(seen);
+            // The backend first: who gets the place goes there.
+            self.leg = None;
             if !self.again {
                 attempts.exchange().leave();
             }

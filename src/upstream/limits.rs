@@ -31,6 +31,17 @@ impl Pool {
         {
             return;
         }
+        self.look(now);
+    }
+
+    /// Lets the pool's own limits hold from now on: its configuration was put in use. Those who wait already might else
+    /// wait in vain for a place that there is.
+    pub fn take_effect(&self, now: Tick) {
+        self.reviewed.store(now.as_nanos(), Ordering::Relaxed);
+        self.look(now);
+    }
+
+    fn look(&self, now: Tick) {
         let members = self.members();
         let usable =
             |member: &&std::sync::Arc<Member>| matches!(member.backend.state(now), State::Healthy | State::Recovering);
@@ -59,5 +70,51 @@ impl Pool {
             Limit::Adaptive => hard.min(limit::of_pool(learned)),
         };
         self.gate().set(Pace { usual: usual / count.max(1), limit }, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::parse_str;
+    use crate::tail::class::Class;
+    use crate::telemetry::Metrics;
+
+    const ASKED: Asked = Asked { class: Class::Default, level: 0, patience: None };
+
+    fn pool(keys: &str, before: Option<&Pool>) -> Arc<Pool> {
+        let text = format!(
+            "[[pool]]\nname = \"a\"\nbackends = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n{keys}\n[[route]]\npool = \"a\"\n"
+        );
+        let config = parse_str("t", &text).unwrap().config.pools[0].clone();
+        let pool = Pool::new(config, before, &Metrics::new(), Tick::from_nanos(0)).unwrap();
+        pool.take_effect(Tick::from_nanos(0));
+        pool
+    }
+
+    #[test]
+    fn a_limit_holds_from_the_first_request_on() {
+        for (keys, limit) in [
+            ("tail = { limit = 3 }", Some(3)),
+            ("tail = { limit = 3 }\nmax_in_flight = 1", Some(2)),
+            ("tail = { limit = \"off\" }\nmax_in_flight = 4", Some(8)),
+            ("tail = { limit = \"off\" }", None),
+            ("", None),
+        ] {
+            assert_eq!(pool(keys, None).gate().limit(), limit, "{keys}");
+        }
+    }
+
+    #[test]
+    fn a_new_limit_is_of_use_to_those_who_wait_already() {
+        let before = pool("tail = { limit = 1 }", None);
+        let entries: Vec<Entry> = (0..5).map(|_| before.admit(ASKED, Tick::from_nanos(0))).collect();
+        assert_eq!((before.gate().admitted(), before.gate().waiting()), (1, 4));
+        let after = pool("tail = { limit = 3 }", Some(&before));
+        assert_eq!((after.gate().admitted(), after.gate().waiting()), (3, 2));
+        drop(entries);
+        assert_eq!((after.gate().admitted(), after.gate().waiting()), (0, 0));
     }
 }
