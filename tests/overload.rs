@@ -130,6 +130,17 @@ async fn a_client_that_leaves_leaves_the_queue() {
 }
 
 #[tokio::test]
+async fn one_that_sends_a_body_and_leaves_takes_no_place_along() {
+    let busy = Busy::patient(ONE, PLAIN).await;
+    let _held = busy.hold(1).await;
+    busy.queue(&Request::post("/gone", "body"), 1).await.abort();
+    let mut next = busy.queue(&Request::get("/next"), 2).await;
+    busy.gate.open();
+    assert_eq!(next.answer().await.expect(200).text(), "/next");
+    busy.ends().await;
+}
+
+#[tokio::test]
 async fn a_held_requests_client_that_leaves_makes_room() {
     let busy = Busy::patient(ONE, PLAIN).await;
     let mut held = busy.hold(1).await;

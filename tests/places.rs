@@ -10,6 +10,7 @@ use support::edge::{Edge, first_and_second, pool};
 use support::{Gate, Origin, Reply, Request};
 
 const ONE: &str = "tail = { limit = 1 }";
+const UNCACHED: &str = "[route.cache]\nenabled = false\n";
 
 #[tokio::test]
 async fn no_backend_gets_more_than_it_is_said_to_take() {
@@ -47,7 +48,7 @@ async fn no_backend_gets_more_than_it_is_said_to_take() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_gets_a_place_finds_a_backend() {
     let origins = [Origin::start().await, Origin::start().await];
     for origin in &origins {
@@ -82,8 +83,8 @@ async fn a_reload_that_raises_the_limit_lets_in_who_waits() {
     }
     assert_eq!(busy.gate.arrivals(), 1);
     busy.reload("tail = { limit = 3 }").await;
+    assert_eq!(busy.now().await, (3, 2), "at once");
     busy.gate.arrived(3).await;
-    busy.is(3, 2).await;
     assert_eq!(busy.gate.arrivals(), 3);
     busy.gate.open();
     for client in held.iter_mut().chain(&mut waiting) {
@@ -119,6 +120,7 @@ async fn a_reload_that_lifts_the_limit_ends_the_waiting() {
     let _held = busy.hold(1).await;
     let mut waiting = [busy.queue(&Request::get("/one"), 1).await, busy.queue(&Request::get("/two"), 2).await];
     busy.reload("tail = { limit = \"off\" }").await;
+    assert_eq!(busy.now().await.1, 0, "at once");
     for client in &mut waiting {
         client.answer().await.expect(200);
     }
@@ -166,8 +168,7 @@ async fn while_requests_wait_only_connects_that_failed_are_tried_again() {
         origin.on("/slow", Reply::ok("slow").after(Duration::from_millis(100)));
         origin.on("/bad", Reply::new(502).body("bad").held_by(&gate));
     }
-    let edge =
-        Edge::start(&first_and_second(first.addr(), second.addr(), ONE, "[route.cache]\nenabled = false\n")).await;
+    let edge = Edge::start(&first_and_second(first.addr(), second.addr(), ONE, UNCACHED)).await;
     let (mut client, mut others) = (edge.client().await, [edge.client().await, edge.client().await]);
     for _ in 0..8 {
         client.get("/slow").await.expect(200);
@@ -198,8 +199,7 @@ async fn a_backend_that_dies_while_requests_wait_costs_only_those_it_had() {
         origin.on("/slow", Reply::ok("slow").after(Duration::from_millis(100)));
         origin.on("/held", Reply::ok("held").held_by(&gate));
     }
-    let edge =
-        Edge::start(&first_and_second(first.addr(), second.addr(), ONE, "[route.cache]\nenabled = false\n")).await;
+    let edge = Edge::start(&first_and_second(first.addr(), second.addr(), ONE, UNCACHED)).await;
     let (mut client, mut others) = (edge.client().await, [edge.client().await, edge.client().await]);
     for _ in 0..8 {
         client.get("/slow").await.expect(200);
@@ -219,5 +219,58 @@ async fn a_backend_that_dies_while_requests_wait_costs_only_those_it_had() {
     assert_eq!((first.count("/next"), second.count("/next")), (0, 2));
     let retried = edge.metric("hedgerow_retries_total", &[("reason", "connect-failed")]).await;
     assert!(retried >= 1.0, "{retried}");
+    edge.metric_becomes("hedgerow_pool_admitted", &[("pool", "web")], 0.0).await;
+}
+
+#[tokio::test]
+async fn while_requests_wait_none_is_copied() {
+    let (origins, posts, late) = ([Origin::start().await, Origin::start().await], Gate::new(), Gate::new());
+    for origin in &origins {
+        origin.otherwise(|seen| Reply::ok(&seen.target).after(Duration::from_millis(25)));
+        origin.on("/post", Reply::ok("post").held_by(&posts)).on("/late", Reply::ok("late").held_by(&late));
+    }
+    // A request is late after 60 ms, and one waits for a second or so.
+    let keys = "tail = { limit = 2, hedge = { budget = \"50%\", burst = \"50%\", held_out = \"0%\", \
+                min_delay = \"60ms\", max_delay = \"60ms\" } }";
+    let edge = Edge::start(&(pool("web", &[origins[0].addr(), origins[1].addr()], keys) + PLAIN)).await;
+    let warm_up = |_| async {
+        let mut client = edge.client().await;
+        for _ in 0..80 {
+            client.get("/warm").await.expect(200);
+        }
+    };
+    futures::future::join_all((0..2).map(warm_up)).await;
+    support::eventually("a delay is learned", || async {
+        (edge.metric("hedgerow_route_hedge_delay_seconds", &[]).await > 0.0).then_some(())
+    })
+    .await;
+    let mut clients = Vec::new();
+    // What is not copied, one that will be late, and two that wait until the end.
+    for (n, request) in (1_usize..).zip([
+        Request::post("/post", "x"),
+        Request::post("/post", "x"),
+        Request::get("/late"),
+        Request::get("/next"),
+        Request::get("/next"),
+    ]) {
+        let mut client = edge.client().await;
+        client.ask(&request).await;
+        match n {
+            1 | 2 => posts.arrived(n).await,
+            _ => edge.metric_becomes("hedgerow_pool_queued", &[("pool", "web")], (n - 2) as f64).await,
+        }
+        clients.push(client);
+    }
+    let denied = || edge.metric("hedgerow_hedges_denied_total", &[("reason", "queueing")]);
+    let (before, first) = (denied().await, clients.remove(0));
+    first.abort();
+    late.arrived(1).await;
+    support::eventually("a copy is denied", || async { (denied().await > before).then_some(()) }).await;
+    assert_eq!(late.arrivals(), 1);
+    posts.open();
+    late.open();
+    for client in &mut clients {
+        client.answer().await.expect(200);
+    }
     edge.metric_becomes("hedgerow_pool_admitted", &[("pool", "web")], 0.0).await;
 }
