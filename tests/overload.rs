@@ -120,8 +120,8 @@ async fn a_client_that_leaves_leaves_the_queue() {
     let busy = Busy::patient(ONE, PLAIN).await;
     let mut held = busy.hold(1).await;
     busy.queue(&Request::get("/gone"), 1).await.abort();
-    busy.is(1, 0).await;
     let line = busy.line("/gone").await;
+    assert_eq!(busy.now().await, (1, 0), "at once, not when its time is over");
     assert!(line["reason"] == "client-closed" && line["status"] == 0 && line["shed"].is_null(), "{line}");
     busy.ends().await;
     held[0].answer().await.expect(200);

@@ -97,6 +97,24 @@ async fn those_who_wait_for_one_that_is_shed_are_answered_too() {
 }
 
 #[tokio::test]
+async fn a_hurried_client_does_not_end_the_waiting_of_others() {
+    let busy = Busy::patient(ONE, STORING).await;
+    let mut held = busy.hold(1).await;
+    busy.origin.on("/hot", Reply::fresh(60, "hot"));
+    let mut hurried = busy.queue(&Request::get("/hot").header("X-Request-Timeout-Ms", 300), 1).await;
+    let mut patient = busy.ask(&Request::get("/hot")).await;
+    let answer = hurried.answer().await.expect(503);
+    assert_eq!(answer.proxy_status().param("details"), Some("deadline"), "{answer}");
+    // The next one waits in its own name.
+    busy.is(1, 1).await;
+    busy.gate.open();
+    held[0].answer().await.expect(200);
+    assert_eq!(patient.answer().await.expect(200).text(), "hot");
+    assert_eq!(busy.origin.count("/hot"), 1);
+    busy.ends().await;
+}
+
+#[tokio::test]
 async fn a_stale_copy_is_served_at_once_and_its_refresh_waits_in_its_stead() {
     for allows in ["stale-while-revalidate=600", "stale-if-error=600"] {
         let busy = with_a_copy(allows).await;
