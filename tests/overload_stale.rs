@@ -193,6 +193,7 @@ async fn one_that_is_not_refreshed_apart_gets_the_copy_in_place_of_a_refusal() {
         let answer = busy.edge.fetch(&request.clone().header("X-Request-Timeout-Ms", 200)).await;
         assert!([200, 206].contains(&answer.status), "{answer}");
         assert_eq!(answer.verdict(), "STALE", "{answer}");
+        assert!(answer.headers.lists("Connection", "close"), "{answer}");
     }
     assert_eq!(busy.origin.count("/a"), 1);
     busy.ends().await;
