@@ -11,8 +11,9 @@ use super::{Client, Folder, Gate, Origin, Reply, Request, eventually};
 /// A route for everything that stores nothing.
 pub const PLAIN: &str = "[[route]]\npool = \"web\"\n[route.cache]\nenabled = false\n";
 
-/// What an answer takes that need not wait, once [`Busy::patient`] has shown it: from it follows that one waits for two
-/// seconds at the most, in which a test comes to its end.
+/// What an answer takes that need not wait, once [`Busy::patient`] has shown it: from it follows that one waits for a
+/// second at the most, in which a test comes to its end. After half of it the newest go first within their class, so no
+/// test is to go by the order within one.
 const USUAL: Duration = Duration::from_millis(100);
 
 /// The origin answers `/held` once the gate is open, `/slow` after [`USUAL`], and anything else at once with its target.
@@ -38,7 +39,7 @@ impl Busy {
         Busy { origin, edge, gate, routes, log, _folder: folder }
     }
 
-    /// The same with an edge that knows that answers take [`USUAL`], and so lets requests wait for two seconds.
+    /// The same with an edge that knows that answers take [`USUAL`], and so lets requests wait for a second.
     pub async fn patient(keys: &str, routes: &str) -> Busy {
         let busy = Busy::start(keys, routes).await;
         let mut client = busy.edge.client().await;
