@@ -36,6 +36,8 @@ const WILD: f32 = 1.5;
 const SHIFT: f32 = 0.35;
 /// What speaks against a knee, in squares of the standard error: a little less than two and a half.
 const DOUBT: f32 = 6.0;
+/// From so many samples on a bucket's time is known.
+const KNOWN: f32 = 4.0;
 /// Samples below which nothing is said.
 const ENOUGH: f32 = 10.0;
 
@@ -73,23 +75,43 @@ impl Curve {
     pub fn observe(&mut self, in_flight: u32, took: Duration) {
         let place = bucket(in_flight);
         let sample = (took.as_secs_f32() * 1e6).max(1.0).ln();
+        let Some(weight) = self.weight.get(place) else { return };
+        if *weight < KNOWN {
+            let surprise = self.beyond_queueing(place, sample);
+            if surprise > 0.0 {
+                self.drifted(surprise);
+            }
+        }
         let (Some(weight), Some(mean)) = (self.weight.get_mut(place), self.mean.get_mut(place)) else { return };
         if *weight < 0.5 {
             (*weight, *mean) = (1.0, sample);
             return;
         }
         let surprise = (sample - *mean).clamp(-WILD, WILD);
-        let is_known = *weight >= 4.0;
+        let is_known = *weight >= KNOWN;
         *weight = (*weight + 1.0).min(MOST);
         *mean += surprise * (1.0 - COMMON) / *weight;
         self.mean.iter_mut().for_each(|mean| *mean += COMMON * surprise);
         self.variance += (surprise * surprise - self.variance) / 256.0;
         if is_known {
-            self.drift += (surprise - self.drift) / 8.0;
+            self.drifted(surprise);
         }
+    }
+
+    /// By how much a time is more than the longest queue would explain: that of a single worker, by the least number in
+    /// flight of which the time is known. Such a time is another sort of request, or a stall.
+    fn beyond_queueing(&self, place: usize, sample: f32) -> f32 {
+        let known = self.weight.iter().zip(&self.mean).enumerate().find(|(_, (weight, _))| **weight >= KNOWN);
+        let Some((least, (_, mean))) = known.filter(|(least, _)| *least < place) else { return 0.0 };
+        (sample - mean - (log_of(place) - log_of(least))).clamp(0.0, WILD)
+    }
+
+    /// Forgets what was learned once surprises are many.
+    fn drifted(&mut self, surprise: f32) {
+        self.drift += (surprise - self.drift) / 8.0;
         if self.drift.abs() > SHIFT {
             self.drift = 0.0;
-            self.weight.iter_mut().for_each(|weight| *weight = weight.min(1.0));
+            self.weight = [0.0; BUCKETS];
         }
     }
 
@@ -124,20 +146,6 @@ impl Curve {
     pub fn seen_below(&self, number: f32) -> f32 {
         let below = number.max(1.0).ln();
         self.evidence().filter(|(place, ..)| log_of(*place) < below).map(|(_, weight, _)| weight).sum()
-    }
-
-    /// The typical time of an answer that meets fewer than this many; of any, where none did. `None` if nothing is
-    /// known.
-    pub fn usual_below(&self, number: f32) -> Option<Duration> {
-        let below = number.max(1.0).ln() + 0.01;
-        let mean = |all: bool| {
-            let chosen = self.evidence().filter(|(place, ..)| all || log_of(*place) <= below);
-            let (sum, weight) =
-                chosen.fold((0.0, 0.0), |(sum, total), (_, weight, mean)| (sum + weight * mean, total + weight));
-            (weight > 0.0).then(|| sum / weight)
-        };
-        let log = mean(false).or_else(|| mean(true))?;
-        Some(Duration::from_secs_f32((log.exp() / 1e6).clamp(0.0, 3_600.0)))
     }
 
     /// The buckets that say something: place, weight, mean.
@@ -283,18 +291,21 @@ mod tests {
     }
 
     #[test]
+    fn dear_requests_that_come_many_at_a_time_after_cheap_ones_are_not_taken_for_a_queue() {
+        let (mut curve, mut rng) = (Curve::new(), fastrand::Rng::with_seed(3));
+        (0..300).for_each(|_| answer(&mut curve, &mut fastrand::Rng::new(), 1, f32::INFINITY, 2.0));
+        for answers in 0..100 {
+            let number = rng.u32(1..=8);
+            answer(&mut curve, &mut rng, number, f32::INFINITY, 50.0);
+            assert!(answers < 10 || !matches!(curve.knee(), Knee::At(_)), "{answers}: {:?}", curve.knee());
+        }
+    }
+
+    #[test]
     fn what_was_seen_fades() {
         let mut curve = seen(|rng| rng.u32(1..=8), 4.0, 1_000);
         curve.fade(Tick::from_nanos(60_000_000_000));
         assert_eq!(curve.knee(), Knee::Unknown);
-    }
-
-    #[test]
-    fn the_usual_time_is_that_of_answers_that_need_not_wait() {
-        let curve = seen(|rng| rng.u32(1..=12), 4.0, 3_000);
-        let usual = curve.usual_below(4.0).unwrap().as_secs_f32() * 1e3;
-        assert!((8.5..11.5).contains(&usual), "{usual}");
-        assert_eq!(Curve::new().usual_below(4.0), None);
     }
 
     #[test]

@@ -35,6 +35,10 @@ const MORE_THAN_PEERS: f32 = 1.5;
 const PACE: u32 = 8;
 /// A step of growth where nothing speaks of a knee.
 const STEP: f32 = 2.0;
+/// A step of fall.
+const FALL: f32 = 0.75;
+/// The weight of one answer in what answers take of late.
+const RECENT: f32 = 1.0 / 16.0;
 /// A limit is used above this share of it.
 const USED: f32 = 0.8;
 /// A limit that is used while nothing at all is answered is stretched up to so many times, so that answers that take
@@ -90,6 +94,8 @@ pub struct Lack {
 #[derive(Clone, Debug)]
 pub struct Limiter {
     curve: Curve,
+    /// The mean of the logarithms of microseconds that answers took; zero before the first.
+    recent: f32,
     limit: f32,
     /// Answers in all, up to [`WARM`].
     answers: u32,
@@ -125,6 +131,7 @@ impl Default for Limiter {
     fn default() -> Limiter {
         Limiter {
             curve: Curve::new(),
+            recent: 0.0,
             limit: f32::INFINITY,
             answers: 0,
             fresh: 0,
@@ -148,6 +155,8 @@ impl Limiter {
     /// A primary that was sent as the `in_flight`th was answered, without an error, after so long.
     pub fn answered(&mut self, in_flight: u32, took: Duration) {
         self.curve.observe(in_flight, took);
+        let log = (took.as_secs_f32() * 1e6).max(1.1).ln();
+        self.recent = if self.recent > 0.0 { self.recent + (log - self.recent) * RECENT } else { log };
         self.answers = (self.answers + 1).min(WARM);
         self.fresh = self.fresh.saturating_add(1);
         self.answered = true;
@@ -171,7 +180,13 @@ impl Limiter {
         let knee = self.curve.knee();
         self.has_knee = matches!(knee, Knee::At(_));
         match knee {
-            Knee::At(knee) => self.limit = knee,
+            // It falls step by step: what seemed a queue may have been dear requests, and the next answers tell.
+            Knee::At(knee) if knee >= self.limit => self.limit = knee,
+            Knee::At(knee) if self.fresh >= PACE => {
+                self.fresh = 0;
+                self.limit = knee.max(self.limit * FALL);
+            }
+            Knee::At(_) => {}
             knee if self.fresh >= PACE => {
                 self.fresh = 0;
                 if let Knee::Beyond(seen) = knee {
@@ -211,9 +226,9 @@ impl Limiter {
         (self.limit() + ROOM).ceil() as u32
     }
 
-    /// The typical time of an answer that need not wait; `None` if nothing is known.
+    /// What answers take of late, typically; `None` if nothing is known.
     pub fn usual(&self) -> Option<Duration> {
-        self.curve.usual_below(self.limit)
+        (self.recent > 0.0).then(|| Duration::from_secs_f32((self.recent.exp() / 1e6).min(3_600.0)))
     }
 
     /// Whether too little is known of answers that do not wait, so that it should [dip](Limiter::dip).

@@ -124,7 +124,7 @@ impl Backend {
         self.limiter.lock().limit()
     }
 
-    /// The typical time of an answer that need not wait for others.
+    /// What its answers take of late, typically.
     pub fn usual(&self) -> Option<Duration> {
         self.limiter.lock().usual()
     }
