@@ -42,6 +42,30 @@ async fn what_a_trusted_proxy_tells_of_scheme_and_host_is_keyed() {
 }
 
 #[tokio::test]
+async fn how_important_a_request_is_splits_no_key() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::fresh(60, "alpha"));
+    let edge = Edge::over(&[&origin], &format!("priority_header = \"X-Priority\"\n{TRUSTED}")).await;
+    for (word, verdict) in [("critical", "MISS"), ("sheddable", "HIT"), ("critical", "HIT")] {
+        let answer = edge.fetch(&Request::get("/a").header("X-Priority", word)).await.expect(200);
+        assert_eq!(answer.verdict(), verdict, "{word}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_stranger_says_of_its_importance_chooses_no_variant() {
+    let origin = Origin::start().await;
+    origin.on_call("/a", |seen| {
+        Reply::fresh(60, seen.header("X-Priority").unwrap_or("none")).header("Vary", "X-Priority")
+    });
+    let edge = Edge::over(&[&origin], "priority_header = \"X-Priority\"\n").await;
+    for verdict in ["MISS", "HIT"] {
+        let answer = edge.fetch(&Request::get("/a").header("X-Priority", "critical")).await.expect(200);
+        assert_eq!((answer.verdict(), answer.text().as_str()), (verdict, "none"));
+    }
+}
+
+#[tokio::test]
 async fn what_a_stranger_tells_of_scheme_and_host_splits_no_key() {
     let origin = Origin::start().await;
     origin.on("/a", Reply::fresh(60, "alpha"));

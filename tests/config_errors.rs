@@ -207,6 +207,11 @@ fn limits_and_priorities_are_words_numbers_and_fields() {
          edge.toml:8:12: route.priority: expected \"critical\" or \"default\" or \"sheddable\", found \"vital\"\n\
          edge.toml:9:19: route.priority_header: expected the name of a header field such as \"X-Priority\", found \"X Y\"\n"
     );
+    let text = with("[[route]]\npriority_header = \"Host\"\n");
+    assert_eq!(
+        report(&text),
+        "edge.toml:5:19: route.priority_header: requests need `host`, and from clients that are not trusted the field is removed\n"
+    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn says(told: &Value, key: &str, part: &str) {
 async fn a_stored_copy_is_told_with_the_arithmetic_of_its_freshness() {
     let origin = Origin::start().await;
     origin.on("/a", Reply::fresh(100, "alpha").header("Date", &date_after(-30)).header("Age", "10").etag("\"1\""));
-    let edge = Edge::over(&[&origin], "[route.cache]\nstale = { if_error = \"5m\" }\n").await;
+    let edge = Edge::over(&[&origin], "priority = \"critical\"\n[route.cache]\nstale = { if_error = \"5m\" }\n").await;
     edge.fetch(&Request::get("/a").host("shop.example")).await.expect(200);
     let told = explain(&edge, json!({ "url": "http://Shop.example:80/b/../a" })).await;
     assert_eq!(told["key"], "http://shop.example/a");
@@ -36,6 +36,7 @@ async fn a_stored_copy_is_told_with_the_arithmetic_of_its_freshness() {
     assert!((30..40).contains(&age["on_arrival"].as_u64().unwrap()), "{told:#}");
     assert!((60..=70).contains(&told["stored"]["ttl"].as_i64().unwrap()), "{told:#}");
     says(&told, "now", "this copy, fresh for");
+    assert_eq!(told["priority"], "critical");
     let told =
         explain(&edge, json!({ "url": "http://shop.example/a", "headers": [["Cache-Control", "no-cache"]] })).await;
     says(&told, "now", "[request-no-cache]");

@@ -59,7 +59,7 @@ impl Explain {
 /// The answer for people.
 fn text(told: &Value) -> String {
     let mut out = String::new();
-    for name in ["request", "refused", "route", "pool", "hedge", "key"] {
+    for name in ["request", "refused", "route", "pool", "priority", "hedge", "key"] {
         line(&mut out, name, &told[name]);
     }
     match &told["stored"] {
@@ -116,7 +116,7 @@ mod tests {
     fn what_is_told_is_written_line_by_line() {
         let told = json!({
             "request": "GET http://a/b", "refused": null, "route": "default", "pool": "web",
-            "hedge": "not yet", "key": "http://a/b",
+            "priority": "critical", "hedge": "not yet", "key": "http://a/b",
             "stored": {
                 "status": 200, "length": 5, "variants": 1, "headers": [["cache-control", "max-age=60"]], "ttl": 50,
                 "lifetime": { "fresh": 60, "source": "max-age", "targeted": false, "while_revalidate": 0, "if_error": 9,
@@ -128,6 +128,7 @@ mod tests {
         let text = text(&told);
         for line in [
             "request   GET http://a/b",
+            "priority  critical",
             "hedge     not yet",
             "stored    200, 5 bytes, 1 variants",
             "          cache-control: max-age=60",

@@ -54,6 +54,19 @@ struct Stale {
 const CLASSES: [(&str, Class); 3] =
     [("critical", Class::Critical), ("default", Class::Default), ("sheddable", Class::Sheddable)];
 
+/// Fields by which a request is framed, routed or allowed: what holds priorities is removed from most requests.
+const NO_PRIORITY: [&str; 9] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// Each is compared with every range of a request.
 const MAX_LANGUAGES: usize = 64;
 
@@ -195,11 +208,17 @@ impl Policy {
 }
 
 fn priority_header(value: &Value<'_>) -> Option<HeaderName> {
-    let field = value.as_text().and_then(|text| HeaderName::try_from(text).ok());
-    if field.is_none() {
+    let Some(field) = value.as_text().and_then(|text| HeaderName::try_from(text).ok()) else {
         value.expected("the name of a header field such as \"X-Priority\"");
+        return None;
+    };
+    if NO_PRIORITY.contains(&field.as_str()) {
+        value
+            .spot
+            .error(format_args!("requests need `{field}`, and from clients that are not trusted the field is removed"));
+        return None;
     }
-    field
+    Some(field)
 }
 
 fn present<'a, T>(section: Section<'a>, read: impl FnOnce(Section<'a>) -> T) -> Option<T> {

@@ -49,6 +49,8 @@ pub struct Explanation {
     pub route: Option<String>,
     /// The pool that would be asked.
     pub pool: Option<String>,
+    /// How important it is, by its route: a trusted proxy may say otherwise.
+    pub priority: Option<&'static str>,
     /// Whether and when a copy of it would go to a second backend.
     pub hedge: Option<String>,
     /// What it is looked up by.
@@ -130,6 +132,7 @@ pub fn explain(edge: &Edge, question: &Question) -> Result<Explanation, String> 
     let Some(route) = ctx.route.clone() else { return Ok(told) };
     told.route = Some(route.config.name.clone());
     told.pool = Some(route.pool.name().to_owned());
+    told.priority = Some(ctx.class.as_str());
     told.hedge = Some(hedge(&route, &request.method));
     // What a trusted proxy would tell; nobody else can ask for https here.
     let _ = request.insert_header("x-forwarded-proto", &scheme);
