@@ -274,3 +274,37 @@ async fn while_requests_wait_none_is_copied() {
     }
     edge.metric_becomes("hedgerow_pool_admitted", &[("pool", "web")], 0.0).await;
 }
+
+#[tokio::test]
+async fn a_copy_takes_no_backend_from_who_has_a_place() {
+    let origins = [Origin::start().await, Origin::start().await];
+    let gate = Gate::new();
+    for origin in &origins {
+        origin.otherwise(|seen| Reply::ok(&seen.target));
+        origin.on("/late", Reply::ok("late").held_by(&gate));
+    }
+    let keys = "max_in_flight = 1\n[pool.tail.hedge]\nbudget = \"50%\"\nburst = \"50%\"\nheld_out = \"0%\"\n\
+                min_delay = \"40ms\"\nmax_delay = \"40ms\"\n";
+    let edge = Edge::start(&(pool("web", &[origins[0].addr(), origins[1].addr()], keys) + PLAIN)).await;
+    let mut client = edge.client().await;
+    for _ in 0..120 {
+        client.get("/warm").await.expect(200);
+    }
+    support::eventually("a delay is learned", || async {
+        (edge.metric("hedgerow_route_hedge_delay_seconds", &[]).await > 0.0).then_some(())
+    })
+    .await;
+    for _ in 0..120 {
+        client.get("/warm").await.expect(200);
+    }
+    client.ask(&Request::get("/late")).await;
+    gate.arrived(2).await;
+    let mut next = edge.client().await;
+    next.ask(&Request::get("/next")).await;
+    // It has the place that the copy did not need, and waits for the backend that the copy has.
+    edge.metric_becomes("hedgerow_pool_admitted", &[("pool", "web")], 2.0).await;
+    assert!(origins.iter().all(|origin| origin.count("/next") == 0));
+    gate.open();
+    client.answer().await.expect(200);
+    next.answer().await.expect(200);
+}

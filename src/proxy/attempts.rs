@@ -22,6 +22,9 @@ use crate::tail::signals::Kind;
 use crate::units::Tick;
 use crate::upstream::{Attempt, Failure, Member};
 
+/// How often a request that has a place looks for a backend with room for it.
+const CROWDED: Duration = Duration::from_millis(2);
+
 /// The attempts of one request.
 pub(super) struct Attempts {
     exchange: Arc<Exchange>,
@@ -110,7 +113,7 @@ impl Attempts {
     /// here may be retried whatever the method.
     pub(super) async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         loop {
-            let (member, attempt) = self.begin(Kind::Primary, clock::now())?;
+            let (member, attempt) = self.begin_admitted().await?;
             match self.wire.open(&member, &self.numbered(request, Kind::Primary)).await {
                 Ok((http, _)) => return Ok(Leg { member, http, attempt }),
                 Err(failure) => self.after_failure(Some(attempt), failure, Wait::Always).await?,
@@ -167,6 +170,20 @@ impl Attempts {
         let member = picked.map_err(|none| *self.exchange.seen.lock().failure.get_or_insert(none))?;
         let attempt = self.begin_at(&member, kind, now);
         Ok((member, attempt))
+    }
+
+    /// The same for a request that has a place: where copies have taken all that backends may have, it waits for one of them
+    /// to end, which takes about as long as an answer.
+    pub(super) async fn begin_admitted(&mut self) -> Result<(Arc<Member>, Attempt), Failure> {
+        loop {
+            let now = clock::now();
+            let has_busy = self.exchange.route.pool.has_busy(&self.exchange.seen.lock().tried, now);
+            let crowded_out = has_busy && matches!(self.pick(Kind::Primary, now), Err(Failure::NoBackend));
+            if !crowded_out || self.wire.deadline.left(now).is_none() {
+                return self.begin(Kind::Primary, now);
+            }
+            tokio::time::sleep(CROWDED).await;
+        }
     }
 
     /// The backend for one more attempt, other than those asked already.

@@ -65,7 +65,7 @@ pub(super) async fn race(attempts: &mut Attempts, request: &RequestHeader) -> Re
     let begun = clock::now();
     let exchange = attempts.exchange().clone();
     let (member, attempt) =
-        attempts.begin(Kind::Primary, begun).map_err(|failure| Box::new(Lost { attempt: None, failure }))?;
+        attempts.begin_admitted().await.map_err(|failure| Box::new(Lost { attempt: None, failure }))?;
     let primary = attempts.wire().run(member, attempt, attempts.numbered(request, Kind::Primary));
     let mut running = Running {
         race: Race::new(exchange.has_fallback),

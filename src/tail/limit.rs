@@ -36,7 +36,7 @@ const PACE: u32 = 8;
 /// A step of growth where nothing speaks of a knee.
 const STEP: f32 = 2.0;
 /// A step of fall.
-const FALL: f32 = 0.75;
+const FALL: f32 = 0.65;
 /// The weight of one answer in what answers take of late.
 const RECENT: f32 = 1.0 / 16.0;
 /// A limit is used above this share of it.

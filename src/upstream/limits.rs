@@ -1,5 +1,6 @@
 //! How many requests a pool's backends may have: the sum of what each bears, looked at ten times a second.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -20,6 +21,16 @@ impl Pool {
     /// Whether more comes than may go: no time for copies or retries.
     pub fn is_queueing(&self) -> bool {
         self.gate().waiting() > 0
+    }
+
+    /// Whether a member other than those in `tried` could be asked, had it not as many requests as it may have.
+    pub fn has_busy(&self, tried: &[Arc<Member>], now: Tick) -> bool {
+        let is_busy = |member: &&Arc<Member>| {
+            member.max_in_flight.is_some_and(|most| member.backend.working() >= most)
+                && !matches!(member.backend.state(now), State::Ejected(_))
+                && !tried.iter().any(|tried| Arc::ptr_eq(&tried.backend, &member.backend))
+        };
+        self.members().iter().any(|member| is_busy(&member))
     }
 
     /// Looks at the limits, if it is time.
@@ -43,8 +54,7 @@ impl Pool {
 
     fn look(&self, now: Tick) {
         let members = self.members();
-        let usable =
-            |member: &&std::sync::Arc<Member>| matches!(member.backend.state(now), State::Healthy | State::Recovering);
+        let usable = |member: &&Arc<Member>| matches!(member.backend.state(now), State::Healthy | State::Recovering);
         let mut knees: Vec<f32> = members.iter().filter_map(|member| member.backend.knee()).collect();
         knees.sort_unstable_by(f32::total_cmp);
         let usual = knees.get(knees.len() / 2).copied();
