@@ -223,7 +223,7 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         return;
     }
     if let Some(attempt) = &mut ctx.upgraded {
-        attempt.answered(response.status.as_u16(), clock::now());
+        attempt.answered(response, clock::now());
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             attempt.tunnelled();
             ctx.permit = None;
