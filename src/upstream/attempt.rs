@@ -84,7 +84,8 @@ impl Attempt {
         if pushback {
             // A backend that says so works: to eject it would put its load on those that may soon say so too.
             let trial = self.trial.as_mut();
-            return trial.map_or_else(|| now.since(self.started), |trial| self.backend.signals().pushed_back(trial, now));
+            return trial
+                .map_or_else(|| now.since(self.started), |trial| self.backend.signals().pushed_back(trial, now));
         }
         let error = is_error(status);
         let learning = [&self.route.delays, self.pool.delays()];
