@@ -230,6 +230,7 @@ fn scrape() -> Scrape {
         in_flight: 3,
         ewma: Some(ms(11)),
         reported_load: Some(0.4),
+        throttle: 0.2,
         late: 0.25,
         with_hedging,
         without_hedging,

@@ -64,6 +64,8 @@ struct BackendView {
     ewma_ms: Option<f64>,
     /// What it says of its load.
     reported_load: Option<f64>,
+    /// Of what is meant for it, the share that it is not sent, as it says "not now".
+    throttle: f64,
     /// Of its last primaries, the share that was late.
     late: f64,
     latency_ms: LatencyView,
@@ -145,6 +147,7 @@ impl BackendView {
             limit: Some(f64::from(backend.limit())).filter(|limit| limit.is_finite()).map(thousandths),
             ewma_ms: signals.ewma.cost(now).map(milliseconds),
             reported_load: pool.reported_load(member, now).map(|load| load.get()),
+            throttle: thousandths(backend.throttle(now)),
             late: thousandths(signals.late.share(now).into()),
             latency_ms: LatencyView::of(&measured(&signals.window.quantiles())),
             latency_without_hedging_ms: LatencyView::of(&estimated(&signals.delays.distribution())),
@@ -215,6 +218,7 @@ fn sample(pool: &Pool, member: &Member, now: Tick) -> BackendSample {
         reported_load: pool.reported_load(member, now).map(|load| load.get()),
         in_flight: signals.in_flight.count().into(),
         ewma: signals.ewma.cost(now),
+        throttle: backend.throttle(now),
         late: signals.late.share(now).into(),
         with_hedging: measured(&signals.window.quantiles()),
         without_hedging: estimated(&signals.delays.distribution()),

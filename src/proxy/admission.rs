@@ -103,12 +103,17 @@ fn level(client: &Client, now: SystemTime) -> u8 {
 
 /// The answer to one that is shed.
 pub(super) fn refusal(shed: Shed) -> Refusal {
+    busy(shed.as_str())
+}
+
+/// The answer to one that the backends have no place for, for what `reason` says.
+pub(super) fn busy(reason: &'static str) -> Refusal {
     Refusal {
         status: 503,
         reason: Termination::Shed,
         sentence: "The site is busy. Please try again in a moment.".into(),
         proxy_error: "connection_limit_reached",
-        details: Some(shed.as_str()),
+        details: Some(reason),
     }
 }
 

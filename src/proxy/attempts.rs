@@ -20,6 +20,7 @@ use crate::cache::validate::Mismatch;
 use crate::clock;
 use crate::tail::signals::Kind;
 use crate::units::Tick;
+use crate::upstream::attempt::is_pushback;
 use crate::upstream::{Attempt, Failure, Member};
 
 /// How often a request that has a place looks for a backend with room for it.
@@ -41,7 +42,7 @@ pub(super) enum Judged {
     Interim,
     /// An answer.
     Answer,
-    /// A backend's word that it failed (5xx).
+    /// A backend's word that it failed (5xx), or that it does not want to be asked now.
     Error,
 }
 
@@ -129,23 +130,22 @@ impl Attempts {
 
     /// Accepts a head that was read, or names what is wrong with it.
     pub(super) fn judge(&self, leg: &mut Leg) -> Result<Judged, Failure> {
-        let status = leg.http.response_header().map_or(0, |h| h.status.as_u16());
+        let head = leg.http.response_header().ok_or(Failure::InvalidResponse)?;
+        let (status, pushback) = (head.status.as_u16(), is_pushback(head));
         match status {
             // Nothing was asked to be upgraded on this path.
-            0 | 101 => return Err(Failure::InvalidResponse),
+            101 => return Err(Failure::InvalidResponse),
             102..=199 | 100 => return Ok(Judged::Interim),
             304 if !self.conditional => return Err(Failure::UnexpectedNotModified),
             _ => {}
         }
-        let took = leg.attempt.answered(status, clock::now());
+        let took = leg.attempt.answered(head, clock::now());
         let pool = &self.exchange.route.pool;
-        if let Some(head) = leg.http.response_header() {
-            reported::hear(pool, leg.attempt.backend(), &head.headers);
-        }
+        reported::hear(pool, leg.attempt.backend(), &head.headers);
         pool.counters().first_byte(took);
         leg.http.set_read_timeout(Some(self.wire.timeouts.between_bytes));
         self.exchange.seen.lock().answered_by(&leg.member);
-        Ok(if status >= 500 { Judged::Error } else { Judged::Answer })
+        Ok(if status >= 500 || pushback { Judged::Error } else { Judged::Answer })
     }
 
     /// The plan.
@@ -238,7 +238,8 @@ impl Attempts {
             self.fail(&mut attempt, failure);
         }
         let may_repeat = self.exchange.idempotent || failure.before_request();
-        let given_up = matches!(failure, Failure::Deadline | Failure::BodyRefused | Failure::NoBackend);
+        let given_up =
+            matches!(failure, Failure::Deadline | Failure::BodyRefused | Failure::NoBackend | Failure::Throttled);
         // A connect that failed is no work done, so repeating it is none on top.
         let too_much = !failure.before_request() && self.exchange.route.pool.is_queueing();
         if !may_repeat || given_up || too_much || !self.retry(failure.termination().as_str(), wait).await {

@@ -146,11 +146,8 @@ impl Run {
         let end = Deadline::new(clock::now(), patience);
         let head = tokio::time::timeout(patience, self.head()).await;
         let Ok(Ok(http)) = head else { return };
-        let status = http.response_header().map_or(0, |head| head.status.as_u16());
-        if status < 200 {
-            return;
-        }
-        self.attempt.answered(status, clock::now());
+        let Some(head) = http.response_header().filter(|head| head.status.as_u16() >= 200) else { return };
+        self.attempt.answered(head, clock::now());
         let leg = Leg { member: self.member, http: *http, attempt: self.attempt };
         if let Some(left) = end.left(clock::now()) {
             // What does not end in time is closed, as it is dropped.

@@ -81,12 +81,21 @@ fn upstream_failure(e: &Error, ctx: &Ctx) -> Failure {
     seen.or(ctx.upgrade_failure).unwrap_or_else(|| Failure::of_read(e, Failure::FirstByteTimeout))
 }
 
+/// The word for a request that no backend was asked for, as they do not want to be asked now; that is known only at the end.
+fn throttled(ctx: &Ctx) -> Option<&'static str> {
+    let seen = ctx.exchange.as_ref().and_then(|x| x.seen.lock().failure);
+    seen.or(ctx.upgrade_failure).filter(|failure| *failure == Failure::Throttled).map(Failure::as_str)
+}
+
 fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
     if failure == Failure::BodyRefused {
         return body_too_large();
     }
     if let Some(shed) = ctx.shed {
         return admission::refusal(shed);
+    }
+    if failure == Failure::Throttled {
+        return admission::busy(failure.as_str());
     }
     let pool = ctx.route.as_ref().map_or("", |r| r.pool.name());
     let backend = ctx.exchange.as_ref().and_then(|x| x.seen.lock().tried.last().cloned());
@@ -127,6 +136,9 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         if let Some(refusal) = ctx.ended.is_none().then(|| fault(e, session, ctx)).flatten() {
             ctx.end(refusal.reason);
         }
+    }
+    if let (Some(route), Some(word)) = (&ctx.route, throttled(ctx)) {
+        route.pool.counters().shed(ctx.class.as_str(), word);
     }
     let reason = ctx.ended.unwrap_or(Termination::Done);
     let last_word = ctx.last_word.as_ref().and_then(LastWord::said);
@@ -209,7 +221,7 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
         hedge: sent.hedge,
         priority: ctx.route.as_ref().map(|_| ctx.class.as_str()),
         queue_time: ctx.queued,
-        shed: ctx.shed.map(Shed::as_str),
+        shed: ctx.shed.map(Shed::as_str).or_else(|| throttled(ctx)),
         stale: line.stale,
         reason: line.reason,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),

@@ -223,7 +223,7 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         return;
     }
     if let Some(attempt) = &mut ctx.upgraded {
-        attempt.answered(response.status.as_u16(), clock::now());
+        attempt.answered(response, clock::now());
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             attempt.tunnelled();
             ctx.permit = None;
@@ -268,7 +268,8 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
 pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>, Failure> {
     let route = ctx.route.clone().ok_or(Failure::NoBackend)?;
     let now = clock::now();
-    let member = route.pool.pick(&[], Kind::Primary, now, &mut fastrand::Rng::new())?;
+    let picked = route.pool.pick(&[], Kind::Primary, now, &mut fastrand::Rng::new());
+    let member = picked.inspect_err(|failure| ctx.upgrade_failure = Some(*failure))?;
     ctx.upgraded = Some(route.pool.begin(&member, Kind::Primary, &route.hedging, now));
     let mut peer = (*member.peer).clone();
     peer.options.read_timeout = Some(route.pool.config().timeouts.idle);

@@ -23,5 +23,6 @@ pub mod rate;
 pub mod signals;
 mod sketch;
 pub mod stalls;
+pub mod throttle;
 mod token_bucket;
 pub mod window;

@@ -190,6 +190,17 @@ impl Signals {
         (took, self.judged(trial, took, true, now))
     }
 
+    /// The backend said "not now"; returns the time that took. It is no sample of how long answers take and no error: it only
+    /// keeps the backend, which says so fast, from looking faster than what is usual.
+    pub fn pushed_back(&self, trial: &mut Trial, now: Tick) -> Duration {
+        let took = now.since(trial.started);
+        trial.progress = Progress::Answered;
+        self.in_flight.answered(&mut trial.token);
+        let usual = trial.expect.pool_usual.unwrap_or_default();
+        self.ewma.raise(trial.expect.scaled(took).max(usual), now);
+        took
+    }
+
     /// The attempt failed; `usual` is the 99th percentile of the pool's best backend.
     pub fn failed(&self, trial: &mut Trial, usual: Option<Duration>, now: Tick) {
         trial.progress = Progress::Failed;
@@ -295,6 +306,25 @@ mod tests {
         signals.failed(&mut failed, None, at(101));
         assert!(signals.ewma.cost(at(101)) >= Some(999 * MS));
         [slow, error, failed].into_iter().for_each(|trial| assert_eq!(signals.end(trial, &[], at(101)), None));
+    }
+
+    #[test]
+    fn what_is_pushed_back_is_no_error_and_no_sample_and_looks_no_faster_than_usual() {
+        let (signals, route) = (Signals::default(), Delays::new());
+        let usual = Expect { delay: Some(20 * MS), usual: Some(10 * MS), pool_usual: Some(10 * MS) };
+        let mut trial = signals.begin(Kind::Primary, usual, at(0));
+        assert_eq!(signals.pushed_back(&mut trial, at(1)), MS);
+        assert_eq!(signals.ewma.cost(at(1)), Some(10 * MS), "what is usual");
+        assert_eq!(signals.end(trial, &[&route], at(50)), None, "a long body is not lateness");
+        assert_eq!((signals.failing.share(at(50)), signals.late.share(at(50))), (0.0, 0.0));
+        signals.window.publish(at(1_000));
+        route.publish([0.95; 2], at(1_000));
+        assert_eq!((signals.window.quantiles().count, route.distribution().count), (0, 0));
+        assert_eq!(signals.in_flight.count(), 0);
+        let mut slow = signals.begin(Kind::Primary, usual, at(1_000));
+        signals.pushed_back(&mut slow, at(1_100));
+        assert!(signals.ewma.cost(at(1_100)) >= Some(99 * MS), "and no faster than it was");
+        signals.end(slow, &[], at(1_100));
     }
 
     #[test]

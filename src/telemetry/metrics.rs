@@ -336,6 +336,7 @@ impl PoolMetrics {
 pub struct BackendMetrics {
     pub(super) attempts: Tally,
     pub(super) ejections: Tally,
+    pub(super) pushbacks: Counter,
     pub(super) health_checks: Tally,
 }
 
@@ -344,6 +345,7 @@ impl BackendMetrics {
         BackendMetrics {
             attempts: Tally::new(names::ATTEMPT_RESULTS),
             ejections: Tally::new(names::EJECTION_REASONS),
+            pushbacks: Counter::default(),
             health_checks: Tally::new(names::HEALTH_CHECK_RESULTS),
         }
     }
@@ -351,6 +353,11 @@ impl BackendMetrics {
     /// Counts an attempt that has ended; `result` is one of [`names::ATTEMPT_RESULTS`].
     pub fn attempt(&self, result: &str) {
         self.attempts.add(result);
+    }
+
+    /// Counts an answer by which it said "not now".
+    pub fn pushed_back(&self) {
+        self.pushbacks.inc();
     }
 
     /// Counts an ejection; `reason` is one of [`names::EJECTION_REASONS`].

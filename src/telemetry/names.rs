@@ -140,8 +140,8 @@ pub const HEDGE_DENIALS: &[&str] = &[
 /// How important requests are: the words of `tail::class::Class`.
 pub const CLASSES: &[&str] = &["critical", "default", "sheddable"];
 
-/// Why a request was shed: the words of `tail::queue::Shed`.
-pub const SHED_REASONS: &[&str] = &["queue-full", "queue-timeout", "deadline", "other"];
+/// Why a request was shed: the words of `tail::queue::Shed`, and `upstream::Failure::Throttled`.
+pub const SHED_REASONS: &[&str] = &["queue-full", "queue-timeout", "deadline", "throttled", "other"];
 
 /// Why a stale copy was served: the words of `cache::status::StaleUse`.
 pub const STALE_REASONS: &[&str] =
@@ -252,6 +252,10 @@ definitions! {
         "Times a backend was taken out";
     HEALTH_CHECKS: "hedgerow_health_checks_total" Counter None, &[POOL, BACKEND, words("result", HEALTH_CHECK_RESULTS)],
         "Active health checks, by result";
+    BACKEND_PUSHBACKS: "hedgerow_backend_pushbacks_total" Counter None, &[POOL, BACKEND],
+        "Answers by which a backend said that it does not want to be asked now: 429 or 503 with Retry-After";
+    BACKEND_THROTTLE: "hedgerow_backend_throttle_ratio" Gauge None, &[POOL, BACKEND],
+        "Share of the requests meant for a backend that are not sent there, since it says that it does not want them now";
     BACKEND_STATE: "hedgerow_backend_state" Gauge None, &[POOL, BACKEND, words("state", BACKEND_STATES)],
         "1 for the state a backend is in, 0 for the others";
     BACKEND_IN_FLIGHT: "hedgerow_backend_in_flight" Gauge None, &[POOL, BACKEND],

@@ -48,6 +48,8 @@ pub struct BackendSample {
     pub ewma: Option<Duration>,
     /// What it says of its load, if it says so: 0 is idle, 1 fully used.
     pub reported_load: Option<f64>,
+    /// The share of what is meant for it that it is not sent, 0 to 0.8.
+    pub throttle: f64,
     /// The share of its last primaries that were late, 0 to 1.
     pub late: f64,
     /// Times to first byte as they were waited for.
@@ -244,6 +246,13 @@ impl Page {
 
     fn backends(&self, page: &mut Families<'_>) -> fmt::Result {
         let backends = &self.scrape.backends;
+        let counters = self.counters.backends.read();
+        page.family(&names::BACKEND_PUSHBACKS, |family| {
+            counters.iter().try_for_each(|((pool, backend), m)| family.counter([pool, backend], m.pushbacks.get()))
+        })?;
+        page.family(&names::BACKEND_THROTTLE, |family| {
+            backends.iter().try_for_each(|b| family.gauge([&b.pool, &b.backend], b.throttle))
+        })?;
         page.family(&names::BACKEND_STATE, |family| {
             for b in backends {
                 let listed = names::BACKEND_STATES.contains(&b.state);

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::RETRY_AFTER;
+use pingora::http::ResponseHeader;
+
 use super::backend::Backend;
 use super::failure::Failure;
 use super::pool::Pool;
@@ -72,9 +75,18 @@ impl Attempt {
     }
 
     /// The head of a final response came at `now`; returns the time it took. What says that the backend cannot (5xx)
-    /// counts against it, unless its peers say so too.
-    pub fn answered(&mut self, status: u16, now: Tick) -> Duration {
+    /// counts against it, unless its peers say so too; what says that it cannot now, only in how much it is sent.
+    pub fn answered(&mut self, head: &ResponseHeader, now: Tick) -> Duration {
+        let status = head.status.as_u16();
         self.outcome = Outcome::Answered { status };
+        let pushback = is_pushback(head);
+        self.backend.accepted(!pushback, now);
+        if pushback {
+            // A backend that says so works: to eject it would put its load on those that may soon say so too.
+            let trial = self.trial.as_mut();
+            return trial
+                .map_or_else(|| now.since(self.started), |trial| self.backend.signals().pushed_back(trial, now));
+        }
         let error = is_error(status);
         let learning = [&self.route.delays, self.pool.delays()];
         let Some(trial) = &mut self.trial else { return now.since(self.started) };
@@ -107,6 +119,11 @@ impl Attempt {
         }
         self.pool.failed(&self.backend, now);
     }
+}
+
+/// Whether a response says "not now": 429 (RFC 6585 §4) or 503 (RFC 9110 §15.6.4), with a time to come again.
+pub fn is_pushback(head: &ResponseHeader) -> bool {
+    matches!(head.status.as_u16(), 429 | 503) && head.headers.contains_key(RETRY_AFTER)
 }
 
 /// Whether the status says that the backend failed: of the server's errors those that are not about the request.

@@ -13,7 +13,8 @@ use crate::balance::load::LastLoad;
 use crate::tail::health::{self, Health, MayEject, State, Transition};
 use crate::tail::limit::{Lack, Limiter};
 use crate::tail::probation::{self, Room};
-use crate::tail::signals::Signals;
+use crate::tail::signals::{Kind, Signals};
+use crate::tail::throttle::Throttle;
 use crate::telemetry::BackendMetrics;
 use crate::units::Tick;
 
@@ -29,6 +30,7 @@ pub struct Backend {
     load: LastLoad,
     health: Mutex<Health>,
     limiter: Mutex<Limiter>,
+    throttle: Mutex<Throttle>,
     /// The most that should be here, where others have room.
     room: AtomicU32,
     /// Connections that are no longer requests.
@@ -64,6 +66,7 @@ impl Backend {
             load: LastLoad::default(),
             health: Mutex::new(Health::new(ejection, probation)),
             limiter: Mutex::default(),
+            throttle: Mutex::default(),
             room: AtomicU32::new(u32::MAX),
             tunnels: AtomicU32::new(0),
         }
@@ -109,6 +112,24 @@ impl Backend {
     /// A primary that was sent as the `nth` was answered without an error.
     pub(super) fn answered(&self, nth: u32, took: Duration) {
         self.limiter.lock().answered(nth, took);
+    }
+
+    /// It took a request, or said "not now".
+    pub(super) fn accepted(&self, accepted: bool, now: Tick) {
+        self.throttle.lock().answered(accepted, now);
+        if !accepted {
+            self.counters.pushed_back();
+        }
+    }
+
+    /// Whether an attempt of this kind may be made here, for all that it said "not now"; asked where it else would be.
+    pub(super) fn admits(&self, kind: Kind, chance: f64, now: Tick) -> bool {
+        self.throttle.lock().admits(kind, chance, now)
+    }
+
+    /// The probability that a request meant for it is not sent there, 0 to 0.8.
+    pub fn throttle(&self, now: Tick) -> f64 {
+        self.throttle.lock().ratio(now)
     }
 
     /// A connection became a tunnel, or ended as one.

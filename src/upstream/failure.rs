@@ -39,6 +39,8 @@ pub enum Failure {
     UnexpectedNotModified,
     /// There was no place at the backends; they have not been asked.
     Shed,
+    /// The backends say "not now", and chance had it that none of them is asked this time.
+    Throttled,
     /// The client's body grew over the route's limit; no fault of the backend's.
     BodyRefused,
 }
@@ -63,6 +65,7 @@ impl Failure {
             Failure::InvalidResponse => "invalid-response",
             Failure::UnexpectedNotModified => "unexpected-not-modified",
             Failure::Shed => "shed",
+            Failure::Throttled => "throttled",
             Failure::BodyRefused => "body-refused",
         }
     }
@@ -82,7 +85,7 @@ impl Failure {
             Failure::BetweenBytesTimeout => "connection_read_timeout",
             Failure::ClosedEarly => "http_response_incomplete",
             Failure::InvalidResponse | Failure::UnexpectedNotModified => "http_protocol_error",
-            Failure::Shed => "connection_limit_reached",
+            Failure::Shed | Failure::Throttled => "connection_limit_reached",
             Failure::BodyRefused => "http_request_error",
         }
     }
@@ -91,7 +94,7 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Failure::BodyRefused => 413,
-            Failure::DnsError | Failure::NoBackend | Failure::Shed => 503,
+            Failure::DnsError | Failure::NoBackend | Failure::Shed | Failure::Throttled => 503,
             Failure::ConnectionTimeout
             | Failure::FirstByteTimeout
             | Failure::BetweenBytesTimeout
@@ -113,7 +116,7 @@ impl Failure {
             Failure::Deadline | Failure::TotalTimeout => Termination::Deadline,
             Failure::WriteFailed | Failure::ClosedEarly => Termination::UpstreamClosed,
             Failure::InvalidResponse | Failure::UnexpectedNotModified => Termination::UpstreamInvalid,
-            Failure::Shed => Termination::Shed,
+            Failure::Shed | Failure::Throttled => Termination::Shed,
             Failure::BodyRefused => Termination::BodyTooLarge,
         }
     }

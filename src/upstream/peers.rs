@@ -10,6 +10,7 @@ use crate::tail::exceedance;
 use crate::tail::health::{MayEject, State};
 use crate::tail::hedging::Asked;
 use crate::tail::probation::Room;
+use crate::tail::signals::Kind;
 use crate::units::Tick;
 
 /// Above this share of its last answers a backend's errors are its own: two in a row are.
@@ -34,8 +35,12 @@ impl Pool {
     pub fn probed(&self, now: Tick) -> Option<Arc<Member>> {
         let share = self.config().probation.probes;
         let members = self.members.load();
-        let tried =
-            |m: &&Arc<Member>| m.backend.state(now) == State::Probation && m.backend.signals().probes.admit(share);
+        // The gate last: it counts who is let through.
+        let tried = |m: &&Arc<Member>| {
+            m.backend.state(now) == State::Probation
+                && m.backend.admits(Kind::Probe, 0.0, now)
+                && m.backend.signals().probes.admit(share)
+        };
         members.iter().find(tried).cloned()
     }
 

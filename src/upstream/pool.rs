@@ -231,7 +231,8 @@ impl Pool {
     /// The member that gets the next attempt of this kind, other than those in `tried`.
     ///
     /// # Errors
-    /// [`Failure::DnsError`] when no name has resolved yet, [`Failure::NoBackend`] when none may be used.
+    /// [`Failure::DnsError`] when no name has resolved yet, [`Failure::NoBackend`] when none may be used,
+    /// [`Failure::Throttled`] when all that may be said "not now" of late and are spared this request.
     pub fn pick(
         &self,
         tried: &[Arc<Member>],
@@ -269,15 +270,12 @@ impl Pool {
                 weight: f64::from(member.weight.get()) * warm * ramp * free,
             });
         }
-        // One with room, else one of which nothing bad is known.
-        let mut chosen = least_loaded::pick(&candidates, &crowded, now, rng)
-            .or_else(|_| least_loaded::pick(&candidates, &doubtful, now, rng));
-        if kind == Kind::Primary {
-            // Where all others are out, one on probation is better than none; a copy to it would be no better.
-            chosen = chosen.or_else(|_| least_loaded::pick(&candidates, &out, now, rng));
-        }
-        let chosen = chosen.map_err(|_| Failure::NoBackend)?;
-        members.get(chosen).cloned().ok_or(Failure::NoBackend)
+        // One with room, else one of which nothing bad is known. Where all others are out, one on probation is better than
+        // none; a copy to it would be no better.
+        let mut tiers = [crowded, doubtful, out];
+        let tiers = if kind == Kind::Primary { &mut tiers[..] } else { &mut tiers[..2] };
+        let choose = |tier: &Exclude, rng: &mut fastrand::Rng| least_loaded::pick(&candidates, tier, now, rng).ok();
+        willing(&members, tiers, choose, kind, now, rng)
     }
 
     /// What a member says of its load, where the pool heeds that and it was said lately.
@@ -352,6 +350,27 @@ impl Pool {
                 Arc::new(Backend::new(address, counters, ejection, probation, now))
             }
         }
+    }
+}
+
+/// The member that is chosen from the first tier that has one; if it is to be spared, the next best, until there is none.
+fn willing(
+    members: &[Arc<Member>],
+    tiers: &mut [Exclude],
+    choose: impl Fn(&Exclude, &mut fastrand::Rng) -> Option<usize>,
+    kind: Kind,
+    now: Tick,
+    rng: &mut fastrand::Rng,
+) -> Result<Arc<Member>, Failure> {
+    let mut none = Failure::NoBackend;
+    loop {
+        let chosen = tiers.iter().find_map(|tier| choose(tier, rng)).ok_or(none)?;
+        let member = members.get(chosen).ok_or(none)?;
+        if member.backend.admits(kind, rng.f64(), now) {
+            return Ok(member.clone());
+        }
+        tiers.iter_mut().for_each(|tier| tier.add(chosen));
+        none = Failure::Throttled;
     }
 }
 
