@@ -67,7 +67,9 @@ impl Pool {
         let mut usual = Duration::ZERO;
         for member in members.iter().filter(usable) {
             let most = member.max_in_flight.unwrap_or(u32::MAX);
-            learned += member.backend.limit().min(most as f32);
+            // What is left out for a backend that says "not now" is not to be its peers' on top of what they bear.
+            let share = 1.0 - member.backend.throttle(now) as f32;
+            learned += member.backend.limit().min(most as f32) * share;
             hard = hard.saturating_add(most);
             usual += member.backend.usual().unwrap_or_default();
             count += 1;
