@@ -234,9 +234,10 @@ impl Attempts {
         failure: Failure,
         wait: Wait,
     ) -> Result<(), Failure> {
-        if let Some(mut attempt) = attempt {
-            self.fail(&mut attempt, failure);
-        }
+        // Where nobody could be asked there is nobody to ask again.
+        let Some(mut attempt) = attempt else { return Err(failure) };
+        self.fail(&mut attempt, failure);
+        drop(attempt);
         let may_repeat = self.exchange.idempotent || failure.before_request();
         let given_up =
             matches!(failure, Failure::Deadline | Failure::BodyRefused | Failure::NoBackend | Failure::Throttled);
