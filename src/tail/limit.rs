@@ -27,6 +27,9 @@ const START: Tick = Tick::from_nanos(0);
 
 /// Answers before the limit is one.
 const WARM: u32 = 16;
+/// The least limit of a backend. What makes all answers slow for a moment also leaves more of them in flight, which can look like
+/// a knee at one or two; to wait at a backend that really works on fewer than this costs less than to shed what it would do.
+const LEAST: f32 = 4.0;
 /// Where no knee is known, the least limit of a backend: below it there is hardly a server.
 const LEAST_UNKNOWN: f32 = 10.0;
 /// Of a backend of which nothing is known, this many times what its peers bear is thought, if that is less.
@@ -184,7 +187,7 @@ impl Limiter {
             Knee::At(knee) if knee >= self.limit => self.limit = knee,
             Knee::At(knee) if self.fresh >= PACE => {
                 self.fresh = 0;
-                self.limit = knee.max(self.limit * FALL);
+                self.limit = knee.max(self.limit * FALL).max(LEAST);
             }
             Knee::At(_) => {}
             knee if self.fresh >= PACE => {
@@ -318,6 +321,21 @@ mod tests {
         assert_eq!(limiter.lacks_contrast(at(101)), None, "not twice at once");
         limiter.review(20, None, at(103));
         assert!(limiter.limit() > before * 0.9);
+    }
+
+    #[test]
+    fn slow_moments_that_come_with_more_in_flight_do_not_shut_it() {
+        let mut limiter = Limiter::default();
+        for review in 0..200 {
+            // Slow and quick moments of two tenths of a second by turns; nobody waits for anybody.
+            let (numbers, millis) = if review % 4 < 2 { (2..=3, 30) } else { (1..=2, 10) };
+            numbers.cycle().take(12).for_each(|number| {
+                limiter.sent(number);
+                limiter.answered(number, millis * MS);
+            });
+            limiter.review(1, None, at(review));
+            assert!(limiter.limit() >= LEAST, "{review}: {}", limiter.limit());
+        }
     }
 
     #[test]
