@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, RANGE};
+use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::predictor::CacheablePredictor;
@@ -12,7 +12,7 @@ use pingora::cache::{
     CacheKey, CacheMeta, CacheOptionOverrides, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable,
 };
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::{RangeType, Session, range_header_filter};
+use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use super::crowd::Crowd;
@@ -28,14 +28,11 @@ use crate::cache::parts::Wanted;
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
-use crate::cache::{date, key, lookup, range, targeted, validate, vary};
+use crate::cache::{date, key, lookup, targeted, validate, vary};
 use crate::clock;
 use crate::config::ClientDirectives;
 use crate::snapshot::Route;
 use crate::store::{Labelled, Refusal, Refusals, Store, replace_fields};
-
-/// Ranges in one request; more are answered with the whole (RFC 9110 §14.2: many small or overlapping ones are abuse).
-const MAX_RANGES: usize = 8;
 
 /// What every request's cache shares.
 pub(super) struct Shared {
@@ -360,65 +357,8 @@ pub(super) fn stored_freshness(meta: &CacheMeta) -> Option<Freshness> {
     meta.extensions().get().copied()
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// When the response at hand was received.
-fn received(session: &Session) -> SystemTime {
-    let stored = session.cache.maybe_cache_meta().and_then(stored_freshness);
-    stored.map_or_else(clock::wall, |freshness| freshness.received)
-}
-
-/// Does the stored response answer the client's condition with a 304?
-pub(super) fn not_modified(session: &Session, response: &ResponseHeader) -> bool {
-    let received = received(session);
-    let request = &session.req_header().headers;
-    validate::answer(request, response.status, &response.headers, received) == validate::Answer::NotModified
-}
-
-/// Answers the client's condition on a response that turned out not to be for the cache. Pingora took the condition
-/// off the request upstream, and looks at it again only for what is stored.
-pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut ResponseHeader) {
-    let request = session.req_header();
-    if session.cache.enabled()
-        || !ctx.cache.looked_up
-        || !(request.method == Method::GET || request.method == Method::HEAD)
-    {
-        return;
-    }
-    let answer = validate::answer(&request.headers, response.status, &response.headers, clock::wall());
-    if answer == validate::Answer::NotModified && response.set_status(StatusCode::NOT_MODIFIED).is_ok() {
-        let mut fields = response.headers.clone();
-        validate::trim_to_304(&mut fields);
-        replace_fields(response, &fields);
-        ctx.bodyless = true;
-    }
-}
-
-/// Which part of the response the client gets.
-pub(super) fn range(session: &Session, response: &mut ResponseHeader) -> RangeType {
-    let request = session.req_header();
-    let Some(wanted) = request.headers.get(RANGE) else { return RangeType::None };
-    if validate::if_range(&request.headers, &response.headers, received(session)) == validate::RangeUse::Ignore {
-        return RangeType::None;
-    }
-    match range::judge(wanted.as_bytes()) {
-        range::Verdict::Cut => range_header_filter(request, response, Some(MAX_RANGES)),
-        range::Verdict::Unsatisfiable if request.method == Method::GET && response.status == StatusCode::OK => {
-            refuse_range(response)
-        }
-        range::Verdict::Unsatisfiable | range::Verdict::Ignore => RangeType::None,
-    }
-}
-
-fn refuse_range(response: &mut ResponseHeader) -> RangeType {
-    let complete = length(&response.headers).map_or("*".to_owned(), |n| n.to_string());
-    let told = response.insert_header(CONTENT_RANGE, format!("bytes */{complete}"));
-    match told.and_then(|()| response.insert_header(CONTENT_LENGTH, "0")).and_then(|()| response.set_status(416)) {
-        Ok(()) => RangeType::Invalid,
-        Err(_) => RangeType::None,
-    }
 }
 
 /// Whether the response is being stored and is known to fit.

@@ -5,6 +5,7 @@
 mod admission;
 mod attempts;
 mod caching;
+mod conditional;
 mod crowd;
 mod ctx;
 mod deadlines;
@@ -265,11 +266,11 @@ impl ProxyHttp for Proxy {
     }
 
     fn cache_not_modified_filter(&self, session: &Session, response: &ResponseHeader, _ctx: &mut Ctx) -> Result<bool> {
-        Ok(caching::not_modified(session, response))
+        Ok(conditional::not_modified(session, response))
     }
 
     fn range_header_filter(&self, session: &mut Session, response: &mut ResponseHeader, _ctx: &mut Ctx) -> RangeType {
-        caching::range(session, response)
+        conditional::cut(session, response)
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
@@ -283,7 +284,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         parts::receive(&self.cache, session, response, ctx)?;
-        caching::answer_condition(session, ctx, response);
+        conditional::answer_condition(session, ctx, response);
         if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
             // Its body ends with the connection, see `http10`.
             session.set_keepalive(None);

@@ -99,7 +99,6 @@ impl Attempt {
                 self.backend.answered(self.nth, trial.scaled(took));
             }
         }
-
         self.pool.judge(&self.backend, late, now);
         took
     }
