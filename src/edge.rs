@@ -1,7 +1,7 @@
 //! What the parts of a running edge share: the current snapshot, the store, the counters, the logs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -16,10 +16,6 @@ use crate::telemetry::{AccessLog, Metrics};
 use crate::upstream::resolve::{self, Resolver};
 use crate::{clock, config};
 
-/// The field in which a response's own `Date` passes through pingora, which writes another over it; the lane puts it
-/// back. It never leaves the process, and one that an origin sends does not come in.
-pub const ORIGINAL_DATE: &str = "!date";
-
 /// A running edge.
 pub struct Edge {
     snapshot: ArcSwap<Snapshot>,
@@ -32,8 +28,20 @@ pub struct Edge {
     resolver: Arc<dyn Resolver>,
     connections: Connections,
     generations: watch::Sender<u64>,
-    draining: AtomicBool,
-    cut: watch::Sender<bool>,
+    phases: watch::Sender<Phase>,
+    /// The same, for a glance.
+    phase: AtomicU8,
+}
+
+/// How far the edge is on its way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It serves.
+    Serving,
+    /// It finishes what it has and keeps no connection.
+    Draining,
+    /// The grace period is over: what is still open is cut.
+    Cut,
 }
 
 impl Edge {
@@ -47,6 +55,7 @@ impl Edge {
         let access_log = open_log(&config.access_log, &metrics).map_err(|e| vec![e])?;
         let size = store_params(&config.cache);
         let store = Store::new(size);
+        store.hide(&config.cache.tags);
         let snapshot = Snapshot::build(config, None, &resolver, &metrics, clock::now())?;
         snapshot.take_effect(clock::now());
         metrics.set_generation(snapshot.generation());
@@ -60,8 +69,8 @@ impl Edge {
             resolver,
             connections: Connections::default(),
             generations: watch::Sender::new(1),
-            draining: AtomicBool::new(false),
-            cut: watch::Sender::new(false),
+            phases: watch::Sender::new(Phase::Serving),
+            phase: AtomicU8::new(Phase::Serving as u8),
         })
     }
 
@@ -90,6 +99,7 @@ impl Edge {
         let next = Snapshot::build(config, Some(&before), &self.resolver, &self.metrics, clock::now())?;
         let next = Arc::new(next);
         self.resize(cache);
+        self.store.hide(&next.config().cache.tags);
         if let Some(log) = access_log {
             self.access_log.store(Arc::new(log));
         }
@@ -148,17 +158,35 @@ impl Edge {
         &self.connections
     }
 
+    /// How far it is on its way to the end.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Cut,
+        }
+    }
+
     /// Whether the edge is on its way out: it finishes what it has and keeps no connection.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.phase() != Phase::Serving
+    }
+
+    /// Returns when the phase is another than `seen`.
+    pub fn phase_after(&self, seen: Phase) -> impl Future<Output = ()> + Send + use<> {
+        self.until(move |phase| phase != seen)
     }
 
     /// Returns when the grace period is over and what is still open is to be cut.
     pub fn cut(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut cut = self.cut.subscribe();
+        self.until(|phase| phase == Phase::Cut)
+    }
+
+    fn until<F: Fn(Phase) -> bool + Send + Sync>(&self, such: F) -> impl Future<Output = ()> + Send + use<F> {
+        let mut phases = self.phases.subscribe();
         async move {
-            if cut.wait_for(|cut| *cut).await.is_err() {
-                // The edge is gone without a word: nothing to cut.
+            if phases.wait_for(|phase| such(*phase)).await.is_err() {
+                // The edge is gone without a word: nothing to do.
                 std::future::pending().await
             }
         }
@@ -166,12 +194,17 @@ impl Edge {
 
     /// Cuts what is still open.
     pub fn cut_all(&self) {
-        self.cut.send_replace(true);
+        self.enter(Phase::Cut);
     }
 
     /// Begins to drain.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.enter(Phase::Draining);
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::Relaxed);
+        self.phases.send_if_modified(|now| std::mem::replace(now, (*now).max(phase)) < phase);
     }
 }
 

@@ -12,7 +12,7 @@
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
 //! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
 //! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase;
-//!   [`last_word`] what the first says for the second when time is up
+//!   [`last_word`] what the first says for the second when time is up; [`caller`] who asks
 //! * [`telemetry`] metrics, access log; [`admin`] the operator's listener, [`ask`] asks it; [`server`] starts and drains it all
 //!
 //! # The import rule
@@ -23,6 +23,7 @@ pub mod admin;
 pub mod ask;
 pub mod balance;
 pub mod cache;
+pub mod caller;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Version};
 
+use crate::cache::status::Outcome;
 use crate::config::{self, Config};
 use crate::routing::Table;
 use crate::tail::hedging::Hedging;
@@ -29,6 +30,31 @@ pub struct Snapshot {
     routes: Vec<Arc<Route>>,
     pools: Vec<Arc<Pool>>,
     via: Via,
+    told_of_hits: ToldOfHits,
+}
+
+/// What every hit is told, between what is its own: the fields from the end of `Age` to the ttl of `Cache-Status`, and from
+/// there to the name of the next field.
+#[derive(Debug)]
+pub struct ToldOfHits {
+    /// Begins with the line end of `Age`.
+    pub before_ttl: Vec<u8>,
+    /// Ends with a line end.
+    pub after_ttl: Vec<u8>,
+}
+
+impl ToldOfHits {
+    fn new(name: &str, via: &Via) -> ToldOfHits {
+        let outcome = Outcome { ttl: None, ..Outcome::hit(0) };
+        let mut member = String::new();
+        outcome.write_to(name, None, &mut member);
+        let before_ttl = format!("\r\nCache-Status: {member}; ttl=").into_bytes();
+        let word = outcome.word().as_str();
+        let mut after_ttl = format!("\r\nX-Cache-Status: {word}\r\nVia: ").into_bytes();
+        after_ttl.extend_from_slice(via.http_11.as_bytes());
+        after_ttl.extend_from_slice(b"\r\n");
+        ToldOfHits { before_ttl, after_ttl }
+    }
 }
 
 /// Our member of `Via` (RFC 9110 §7.6.3), for a message received as HTTP/1.0 or HTTP/1.1.
@@ -106,7 +132,8 @@ impl Snapshot {
             Table::new(routes.iter().enumerate().map(|(i, r)| (r.config.host.clone(), r.config.path.clone(), i)));
         let generation = before.map_or(1, |b| b.generation + 1);
         let via = Via::new(&config.cache.name);
-        Ok(Snapshot { generation, config, table, routes, pools, via })
+        let told_of_hits = ToldOfHits::new(&config.cache.name, &via);
+        Ok(Snapshot { generation, config, table, routes, pools, via, told_of_hits })
     }
 
     /// Counts from 1; a reload adds 1.
@@ -140,6 +167,11 @@ impl Snapshot {
     /// Our member of `Via` for a message received in this version.
     pub fn via(&self, received: Version) -> &HeaderValue {
         if received == Version::HTTP_10 { &self.via.http_10 } else { &self.via.http_11 }
+    }
+
+    /// What every hit is told.
+    pub fn told_of_hits(&self) -> &ToldOfHits {
+        &self.told_of_hits
     }
 
     /// All routes, in the order written.

@@ -21,6 +21,12 @@ impl Tick {
         self.0
     }
 
+    /// The point in time so long after it.
+    pub const fn after(self, time: Duration) -> Tick {
+        let nanos = time.as_nanos();
+        Tick(self.0.saturating_add(if nanos > u64::MAX as u128 { u64::MAX } else { nanos as u64 }))
+    }
+
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Tick) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

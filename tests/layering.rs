@@ -47,7 +47,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("edge", &["connections", "store", "snapshot", "upstream", "telemetry", "config", "clock"]),
     ("connections", &[]),
     ("last_word", &["units"]),
-    ("snapshot", &["upstream", "config", "routing", "tail", "telemetry", "units"]),
+    ("caller", &[]),
+    ("snapshot", &["upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
     ("telemetry", &["config", "cache", "clock", "units"]),
@@ -81,6 +82,7 @@ const ADMIN: &[&str] = &[
 const MIDDLE: &[&str] = &[
     "edge",
     "last_word",
+    "caller",
     "store",
     "snapshot",
     "upstream",

@@ -8,6 +8,8 @@
 //! hash that the substrate combines keys with, so it adds no other assumption, and a key of up to 128 bytes costs one
 //! compression.
 
+use std::borrow::Cow;
+
 use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
 use http::header::COOKIE;
@@ -81,7 +83,47 @@ pub struct Parts<'a> {
     pub query: Option<&'a str>,
 }
 
+/// What a request is for, as it came and as a trusted proxy tells of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The host in normal form, without port.
+    pub host: &'a str,
+    /// Its port, if one was written.
+    pub port: Option<u16>,
+    /// `X-Forwarded-Proto` of a trusted proxy. It is passed on to the backend, so it belongs to the key.
+    pub told_scheme: Option<&'a str>,
+    /// `X-Forwarded-Host` of a trusted proxy, likewise.
+    pub told_host: Option<&'a str>,
+    /// The path in normal form.
+    pub path: &'a str,
+    /// The query, after [`query::Params::apply`].
+    pub query: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// What `make` makes of the parts, where the route keys by `params`.
+    pub fn with_parts<T>(&self, params: Option<&Params>, make: impl FnOnce(&Parts<'_>) -> T) -> T {
+        let alias = params.and_then(|params| params.host.as_deref());
+        let host = match (alias, self.told_host, self.port) {
+            (Some(alias), ..) => Cow::Borrowed(alias),
+            (None, Some(told), _) => Cow::Borrowed(told),
+            (None, None, Some(port)) if port != 80 => Cow::Owned(format!("{}:{port}", self.host)),
+            (None, None, _) => Cow::Borrowed(self.host),
+        };
+        // We speak no TLS to clients, so the scheme is http unless a trusted proxy tells of another.
+        let scheme = self.told_scheme.unwrap_or("http");
+        make(&Parts { scheme, host: &host, path: self.path, query: self.query })
+    }
+}
+
 impl Parts<'_> {
+    /// The hash of the key of these parts: that of [`Key`], without the key.
+    pub fn hash(&self, extras: &Extras) -> [u8; 16] {
+        let mut hash = Blake2b::<U16>::new();
+        self.write(extras, &mut |part| hash.update(part));
+        hash.finalize().into()
+    }
+
     fn write(&self, extras: &Extras, sink: &mut impl FnMut(&[u8])) {
         for part in [self.scheme, self.host, self.path] {
             write_part(part.as_bytes(), sink);
@@ -239,6 +281,7 @@ mod tests {
             let (x, y) = (Key::new(&a.0, &a.1), Key::new(&b.0, &b.1));
             prop_assert_eq!(a == b, x.bytes() == y.bytes());
             prop_assert_eq!(a == b, x.hash() == y.hash());
+            prop_assert_eq!(a.0.hash(&a.1), x.hash());
         }
     }
 }

@@ -8,8 +8,8 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    ACCEPT_RANGES, AGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
-    HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED, TRANSFER_ENCODING,
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, LAST_MODIFIED,
 };
 use http::{HeaderMap, StatusCode};
 
@@ -65,20 +65,27 @@ fn unmodified_since(request: &HeaderMap, stored: &HeaderMap, received: SystemTim
 /// Removes from a copy of the stored fields what a 304 does not carry (RFC 9110 §15.4.5): the description of a body
 /// that is not there. Everything else stays, so that the client's copy is freshened as the stored one would be.
 pub fn trim_to_304(headers: &mut HeaderMap) {
-    for name in [
-        ACCEPT_RANGES,
-        CONTENT_ENCODING,
-        CONTENT_LANGUAGE,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-        TRANSFER_ENCODING,
-        HeaderName::from_static("content-digest"),
-        HeaderName::from_static("content-md5"),
-    ] {
+    for name in OF_THE_BODY {
         headers.remove(name);
     }
 }
+
+/// Whether [`trim_to_304`] removes the field of this name, in any case.
+pub fn is_of_the_body(name: &[u8]) -> bool {
+    OF_THE_BODY.iter().any(|field| field.len() == name.len() && field.as_bytes().eq_ignore_ascii_case(name))
+}
+
+const OF_THE_BODY: [&str; 9] = [
+    "accept-ranges",
+    "content-digest",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-md5",
+    "content-range",
+    "content-type",
+    "transfer-encoding",
+];
 
 /// Whether a `Range` is to be honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

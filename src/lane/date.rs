@@ -3,7 +3,7 @@
 //! Pingora writes the time of sending over the `Date` of every response. A cache must not: the date is when the message
 //! was made (RFC 9110 §6.6.1), caches behind us count from it, and together with `Age` it would make a copy look older
 //! than it is. So the proxy puts the date aside under a name of its own, and the lane, through whose hands every head
-//! goes, puts it back. The name is [`crate::edge::ORIGINAL_DATE`].
+//! goes, puts it back. The name is [`crate::store::ORIGINAL_DATE`].
 
 use bytes::BytesMut;
 

@@ -28,8 +28,6 @@ use crate::last_word::LastWord;
 
 /// Bytes of the next requests kept while a response is pending; then the client waits.
 const READ_AHEAD: usize = 64 * 1024;
-/// Room for one read of a head.
-const HEAD_BUFFER: usize = 4096;
 /// What a refused client may still send before the connection is cut.
 const LINGER_BYTES: usize = 1024 * 1024;
 /// How long a refused client may still send before the connection is cut.
@@ -81,6 +79,11 @@ impl Framed {
     /// What requests on this connection leave their last word with.
     pub(super) fn last_word(&self) -> LastWord {
         self.overdue.word().clone()
+    }
+
+    /// How long one write may wait for the client.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Sets how long one write may wait for the client.
@@ -163,14 +166,38 @@ impl Framed {
         matches!(self.rest, Rest::Length(0) | Rest::Chunked(Chunks::Done))
     }
 
-    /// Reads more bytes of the next head; 0 at the client's end of stream.
-    pub(super) async fn fill(&mut self) -> io::Result<usize> {
-        match &mut self.stream {
-            Some(stream) => {
-                self.ahead.reserve(HEAD_BUFFER);
-                stream.read_buf(&mut self.ahead).await
-            }
-            None => Ok(0),
+    /// Puts back what was taken out of [`Framed::ahead`], but for the first `used` bytes of it.
+    pub(super) fn put_back(&mut self, mut taken: BytesMut, used: usize) {
+        taken.advance(used);
+        if !taken.is_empty() {
+            self.ahead = taken;
+        }
+    }
+
+    /// Reads what comes between requests; 0 at the client's end of stream.
+    pub(super) fn poll_some(&mut self, cx: &mut Context<'_>, bytes: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(bytes);
+        ready!(self.inner()?.poll_read(cx, &mut buf))?;
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Sends a part of a reply of the lane's own, or fails when the client has taken nothing for too long.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut stream = self.inner()?;
+        let sent = match bufs {
+            [only] => stream.as_mut().poll_write(cx, only),
+            several => stream.as_mut().poll_write_vectored(cx, several),
+        };
+        self.unless_stalled(cx, sent)
+    }
+
+    /// Closes after the last reply, gently if the client has sent more.
+    pub(super) async fn close(mut self) {
+        let Some(mut stream) = self.stream.take() else { return };
+        if self.ahead.is_empty() {
+            Shutdown::shutdown(stream.as_mut()).await;
+        } else {
+            linger(stream).await;
         }
     }
 

@@ -4,10 +4,12 @@
 //! a bare line feed, two hosts) is refused here, before routing, key or backend see it (RFC 9112 §2.2, §5.1, §6.3, §11.2).
 //! Pingora's parser tolerates more and is therefore never the first to look.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::chunks::Chunks;
 use super::framed::Rest;
+use super::names::Name;
 use crate::config::Limits;
 use crate::uri;
 
@@ -16,17 +18,6 @@ const MAX_HEADERS: usize = 256;
 /// Room for the method, the version and two spaces around the target in an unfinished request line.
 const LINE_SLACK: usize = 64;
 
-/// What is known of the bytes read so far.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// No end of head yet, and nothing wrong so far.
-    Partial,
-    /// A whole head.
-    Complete(Head),
-    /// Not to be served.
-    Refused(Refusal),
-}
-
 /// A head that may enter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
@@ -34,6 +25,29 @@ pub(super) struct Head {
     pub len: usize,
     /// What of the request follows it.
     pub rest: Rest,
+}
+
+/// What such a head says.
+#[derive(Clone, Debug)]
+pub(super) struct Request<'a> {
+    pub method: &'a str,
+    pub target: &'a str,
+    /// Whether it is HTTP/1.1 rather than 1.0.
+    pub http_11: bool,
+    /// The host in normal form, and its port; only a request of HTTP/1.0 may have none.
+    pub host: Option<Host<'a>>,
+    pub fields: &'a [httparse::Header<'a>],
+}
+
+/// A host in normal form, and its port.
+pub(super) type Host<'a> = (Cow<'a, str>, Option<u16>);
+
+/// Where a head's fields are put down while it is looked at.
+pub(super) type Space<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_HEADERS];
+
+/// Room for a head's fields.
+pub(super) const fn space<'a>() -> Space<'a> {
+    [const { MaybeUninit::uninit() }; MAX_HEADERS]
 }
 
 /// Why a head is refused; the connection is closed after the answer.
@@ -57,20 +71,18 @@ pub(super) enum Refusal {
     Version,
 }
 
-/// Looks at what has been read of a request.
-pub(super) fn judge(buf: &[u8], limits: &Limits) -> Verdict {
-    match parse(buf, limits) {
-        Ok(Some(head)) => Verdict::Complete(head),
-        Ok(None) => Verdict::Partial,
-        Err(refusal) => Verdict::Refused(refusal),
-    }
-}
-
-fn parse(buf: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
+/// Looks at what has been read of a request: a whole head, or nothing wrong so far but no end of it yet.
+///
+/// # Errors
+/// Why it is not to be served.
+pub(super) fn judge<'a>(
+    buf: &'a [u8],
+    limits: &Limits,
+    space: &'a mut Space<'a>,
+) -> Result<Option<(Head, Request<'a>)>, Refusal> {
     check_line(buf, limits)?;
-    let mut fields = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut []);
-    let allowed = &mut fields[..limits.headers.min(MAX_HEADERS)];
+    let allowed = &mut space[..limits.headers.min(MAX_HEADERS)];
     let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, buf, allowed);
     let len = match parsed {
         Ok(httparse::Status::Complete(len)) if len > limits.head_size => return Err(Refusal::HeadTooLarge),
@@ -86,15 +98,17 @@ fn parse(buf: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     if bare_line_feed(&buf[..len]) {
         return Err(Refusal::Malformed("bare-line-feed"));
     }
-    if request.path.is_some_and(|target| target.contains('#')) {
+    let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
+    if target.contains('#') {
         // Pingora would drop the fragment; another parser might not (RFC 9112 §3.2).
         return Err(Refusal::Malformed("target"));
     }
-    if matches!(request.method, Some("CONNECT" | "TRACE")) {
+    if matches!(method, "CONNECT" | "TRACE") {
         return Err(Refusal::Method);
     }
-    let rest = framing(request.headers, request.version == Some(1))?;
-    Ok(Some(Head { len, rest }))
+    let (http_11, fields) = (request.version == Some(1), &*request.headers);
+    let (rest, host) = framing(fields, http_11)?;
+    Ok(Some((Head { len, rest }, Request { method, target, http_11, host, fields })))
 }
 
 /// Refuses a request line that has no end in sight, or a target over its limit.
@@ -109,51 +123,53 @@ fn check_line(buf: &[u8], limits: &Limits) -> Result<(), Refusal> {
 }
 
 fn bare_line_feed(head: &[u8]) -> bool {
-    let mut previous = 0;
-    head.iter().any(|&b| {
-        let bare = b == b'\n' && previous != b'\r';
-        previous = b;
-        bare
-    })
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head[at - 1] != b'\r')
 }
 
-/// The request's length (RFC 9112 §6.3) and the rules about `Host` (§3.2).
-fn framing(fields: &[httparse::Header<'_>], http_11: bool) -> Result<Rest, Refusal> {
-    let (mut hosts, mut length, mut chunked, mut upgrade, mut connection_upgrade) = (0, None, false, false, false);
+/// The request's length (RFC 9112 §6.3), and its host by the rules of §3.2.
+fn framing<'a>(fields: &'a [httparse::Header<'a>], http_11: bool) -> Result<(Rest, Option<Host<'a>>), Refusal> {
+    let (mut host, mut length, mut chunked, mut upgrade, mut connection_upgrade) = (None, None, false, false, false);
     for field in fields {
-        let name = field.name;
-        if name.eq_ignore_ascii_case("host") {
-            hosts += 1;
-            // Pingora would refuse some hosts too, without a word in our log.
-            let host = std::str::from_utf8(field.value).map_err(|_| Refusal::Malformed("host"))?;
-            uri::normalise_host(host).map_err(|_| Refusal::Malformed("host"))?;
-        } else if name.eq_ignore_ascii_case("content-length") {
-            if length.is_some() {
-                return Err(Refusal::Malformed("content-length"));
+        match Name::of(field.name) {
+            Name::Host => {
+                if host.is_some() {
+                    return Err(Refusal::Malformed("host"));
+                }
+                // Pingora would refuse some hosts too, without a word in our log.
+                let given = std::str::from_utf8(field.value).map_err(|_| Refusal::Malformed("host"))?;
+                host = Some(uri::normalise_host(given).map_err(|_| Refusal::Malformed("host"))?);
             }
-            length = Some(digits(field.value).ok_or(Refusal::Malformed("content-length"))?);
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            if chunked || !http_11 {
-                return Err(Refusal::Malformed("transfer-encoding"));
+            Name::ContentLength => {
+                if length.is_some() {
+                    return Err(Refusal::Malformed("content-length"));
+                }
+                length = Some(digits(field.value).ok_or(Refusal::Malformed("content-length"))?);
             }
-            chunked = only_chunked(field.value)?;
-        } else if name.eq_ignore_ascii_case("upgrade") {
-            upgrade = true;
-        } else if name.eq_ignore_ascii_case("connection") {
-            connection_upgrade |=
-                field.value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+            Name::TransferEncoding => {
+                if chunked || !http_11 {
+                    return Err(Refusal::Malformed("transfer-encoding"));
+                }
+                chunked = only_chunked(field.value)?;
+            }
+            Name::Upgrade => upgrade = true,
+            Name::Connection => {
+                connection_upgrade |=
+                    field.value.split(|&b| b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+            }
+            _ => {}
         }
     }
-    if hosts > 1 || (hosts == 0 && http_11) {
+    if host.is_none() && http_11 {
         return Err(Refusal::Malformed("host"));
     }
-    match (chunked, length) {
-        (true, Some(_)) => Err(Refusal::Malformed("content-length-with-transfer-encoding")),
-        (true, None) => Ok(Rest::Chunked(Chunks::START)),
-        (false, Some(n)) if n > 0 => Ok(Rest::Length(n)),
-        _ if upgrade && connection_upgrade => Ok(Rest::Upgraded),
-        _ => Ok(Rest::Length(0)),
-    }
+    let rest = match (chunked, length) {
+        (true, Some(_)) => return Err(Refusal::Malformed("content-length-with-transfer-encoding")),
+        (true, None) => Rest::Chunked(Chunks::START),
+        (false, Some(n)) if n > 0 => Rest::Length(n),
+        _ if upgrade && connection_upgrade => Rest::Upgraded,
+        _ => Rest::Length(0),
+    };
+    Ok((rest, host))
 }
 
 /// The codings of a `Transfer-Encoding`: chunked last, or the body has no end (RFC 9112 §6.3), and no other before it.
@@ -194,30 +210,24 @@ mod tests {
         Limits { head_size: 1024, headers: 5, uri_length: 100, connections: 1, requests_per_connection: 1 }
     }
 
-    fn verdict(text: &str) -> Verdict {
-        judge(text.as_bytes(), &limits())
+    fn verdict(text: &[u8]) -> Result<Option<Head>, Refusal> {
+        judge(text, &limits(), &mut space()).map(|seen| seen.map(|(head, _)| head))
     }
 
     fn refused(text: &str) -> Refusal {
-        match verdict(text) {
-            Verdict::Refused(r) => r,
-            other => panic!("{text:?} gave {other:?}"),
-        }
+        verdict(text.as_bytes()).expect_err(text)
     }
 
     #[test]
     fn a_plain_get_has_no_rest() {
         let text = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(verdict(text), Verdict::Complete(Head { len: text.len(), rest: Rest::Length(0) }));
-        assert_eq!(verdict(&text[..text.len() - 1]), Verdict::Partial);
+        assert_eq!(verdict(text.as_bytes()), Ok(Some(Head { len: text.len(), rest: Rest::Length(0) })));
+        assert_eq!(verdict(&text.as_bytes()[..text.len() - 1]), Ok(None));
     }
 
     #[test]
     fn a_body_is_announced_by_length_or_chunks() {
-        let rest = |t: &str| match verdict(t) {
-            Verdict::Complete(h) => h.rest,
-            other => panic!("{other:?}"),
-        };
+        let rest = |t: &str| verdict(t.as_bytes()).unwrap().unwrap().rest;
         assert_eq!(rest("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n"), Rest::Length(12));
         assert_eq!(
             rest("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n"),
@@ -276,7 +286,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            judge(&bytes, &limits());
+            let _any = verdict(&bytes);
         }
 
         #[test]
@@ -284,7 +294,7 @@ mod tests {
             let head = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
             let mut bytes = head.to_vec();
             bytes.extend(tail);
-            prop_assert_eq!(judge(&bytes, &limits()), Verdict::Complete(Head { len: head.len(), rest: Rest::Length(3) }));
+            prop_assert_eq!(verdict(&bytes), Ok(Some(Head { len: head.len(), rest: Rest::Length(3) })));
         }
     }
 }

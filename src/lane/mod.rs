@@ -5,12 +5,19 @@
 //! ([`head`]), and replays it into pingora over a stream that ends where the request ends ([`framed`]).
 
 mod absolute;
+mod answer;
 mod chunks;
 mod date;
 mod framed;
+mod front;
 mod head;
+mod hit;
+mod names;
 mod overdue;
+mod plain;
 mod refusal;
+mod reply;
+mod vigil;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,13 +31,14 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp};
 use pingora::server::ShutdownWatch;
-use tokio::time::{Instant, timeout, timeout_at};
 
 use framed::{Framed, Rest};
-use head::{Head, Refusal, Verdict};
+use front::{Front, Turn};
+use head::{Head, Refusal};
 
 use crate::config;
 use crate::edge::Edge;
+use crate::last_word::LastWord;
 
 /// What pingora calls with every new connection.
 pub fn entrance<SV, C>(edge: Arc<Edge>) -> ProcessCustomSession<SV, C>
@@ -41,19 +49,11 @@ where
 {
     Arc::new(move |proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: &ShutdownWatch| {
         let (edge, shutdown) = (edge.clone(), shutdown.clone());
-        async move {
-            let cut = edge.cut();
-            tokio::select! {
-                () = connection(edge, proxy, stream, shutdown) => {}
-                () = cut => {}
-            }
-            None
-        }
-        .boxed()
+        connection(edge, proxy, stream, shutdown).map(|()| None).boxed()
     })
 }
 
-async fn connection<SV, C>(edge: Arc<Edge>, proxy: Arc<HttpProxy<SV, C>>, stream: Stream, mut shutdown: ShutdownWatch)
+async fn connection<SV, C>(edge: Arc<Edge>, proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: ShutdownWatch)
 where
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
@@ -67,34 +67,25 @@ where
     let _counted = edge.metrics().connection();
     let client = client_of(&stream);
     let mut framed = Box::new(Framed::new(stream));
-    let last_word = framed.last_word();
-    let mut served = 0;
+    let mut front = Front::new(&edge, client.map(|client| client.ip()));
     loop {
-        // Limits are those of the snapshot that is current when the request begins.
-        let snapshot = edge.snapshot();
-        let server = &snapshot.config().server;
-        let head = match next_head(&mut framed, server, &mut shutdown).await {
-            Next::Request(head) => head,
-            Next::Refused(refusal) => return refusal::answer(&edge, *framed, refusal, client).await,
-            Next::Ended => return,
+        let (head, is_last) = match front.turn(&mut framed).await {
+            Turn::Handed { head, is_last } => (head, is_last),
+            Turn::Refused(refusal) => return refusal::answer(&edge, *framed, refusal, client).await,
+            Turn::Closed => return framed.close().await,
+            Turn::Ended => return,
         };
-        let head_bytes = match absolute::rewrite(&framed.ahead()[..head.len]) {
-            Ok(None) => framed.ahead().split_to(head.len),
-            Ok(Some(rewritten)) => {
-                framed.ahead().advance(head.len);
-                rewritten
-            }
-            Err(refusal) => return refusal::answer(&edge, *framed, refusal, client).await,
+        let session = match hand_over(&edge, framed, head, is_last) {
+            Ok(session) => session,
+            Err((framed, refusal)) => return refusal::answer(&edge, *framed, refusal, client).await,
         };
-        framed.expect(head.rest);
-        framed.set_patience(server.timeouts.write);
-        served += 1;
-        // After an upgrade that the backend refuses, what the client has sent meanwhile is no HTTP.
-        let last = served >= server.limits.requests_per_connection || head.rest == Rest::Upgraded;
-        let session = replay(framed, head_bytes, last, &server.timeouts);
-        drop(snapshot);
-        let request = last_word.clone().scope(proxy.process_new_http(session, &shutdown));
-        let Some(reused) = request.await else { return };
+        let (session, last_word) = session;
+        let request = last_word.scope(proxy.process_new_http(session, &shutdown));
+        let reused = tokio::select! {
+            reused = request => reused,
+            () = edge.cut() => return,
+        };
+        let Some(reused) = reused else { return };
         let (stream, _) = reused.consume();
         match stream.into_any().downcast::<Framed>() {
             Ok(same) => framed = same,
@@ -106,36 +97,30 @@ where
     }
 }
 
-enum Next {
-    Request(Head),
-    Refused(Refusal),
-    Ended,
-}
-
-async fn next_head(framed: &mut Framed, server: &config::Server, shutdown: &mut ShutdownWatch) -> Next {
-    if framed.ahead().is_empty() {
-        tokio::select! {
-            biased;
-            first = timeout(server.timeouts.idle, framed.fill()) => match first {
-                Ok(Ok(n)) if n > 0 => {}
-                _ => return Next::Ended,
-            },
-            _ = shutdown.wait_for(|down| *down) => return Next::Ended,
+/// The request at the front of what was read, as pingora sees it.
+fn hand_over(
+    edge: &Edge,
+    mut framed: Box<Framed>,
+    head: Head,
+    is_last: bool,
+) -> Result<(ServerSession, LastWord), (Box<Framed>, Refusal)> {
+    let head_bytes = match absolute::rewrite(framed.ahead().get(..head.len).unwrap_or_default()) {
+        Ok(None) => framed.ahead().split_to(head.len),
+        Ok(Some(rewritten)) => {
+            framed.ahead().advance(head.len);
+            rewritten
         }
-    }
-    let deadline = Instant::now() + server.timeouts.head;
-    loop {
-        match head::judge(framed.ahead(), &server.limits) {
-            Verdict::Complete(head) => return Next::Request(head),
-            Verdict::Refused(refusal) => return Next::Refused(refusal),
-            Verdict::Partial => {}
-        }
-        match timeout_at(deadline, framed.fill()).await {
-            Ok(Ok(n)) if n > 0 => {}
-            Ok(_) => return Next::Ended,
-            Err(_) => return Next::Refused(Refusal::Timeout),
-        }
-    }
+        Err(refusal) => return Err((framed, refusal)),
+    };
+    framed.expect(head.rest);
+    // Limits are those of the snapshot that is current when the request begins.
+    let snapshot = edge.peek();
+    let timeouts = &snapshot.config().server.timeouts;
+    framed.set_patience(timeouts.write);
+    // After an upgrade that the backend refuses, what the client has sent meanwhile is no HTTP.
+    let is_last = is_last || head.rest == Rest::Upgraded;
+    let last_word = framed.last_word();
+    Ok((replay(framed, head_bytes, is_last, timeouts), last_word))
 }
 
 /// Pingora's view of one request.

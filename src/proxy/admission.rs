@@ -12,10 +12,11 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::caching;
-use super::ctx::{Client, Ctx};
+use super::ctx::Ctx;
 use super::deadlines::Patience;
 use super::request::Refusal;
 use super::respond;
+use crate::caller::Client;
 use crate::clock;
 use crate::snapshot::Route;
 use crate::tail::queue::{Asked, Shed};

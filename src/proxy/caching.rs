@@ -1,6 +1,5 @@
 //! The cache phases: pingora's state machine asks, the pure half decides, this file translates.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -125,23 +124,17 @@ pub(super) fn shown_key(request: &RequestHeader, ctx: &Ctx) -> String {
 
 fn with_key_parts<T>(request: &RequestHeader, ctx: &Ctx, make: impl FnOnce(&key::Parts<'_>, &key::Extras) -> T) -> T {
     let params = ctx.route.as_ref().map(|route| &route.config.cache.key);
-    let authority = match (params.and_then(|params| params.host.as_deref()), ctx.port) {
-        (Some(host), _) => Cow::Borrowed(host),
-        (None, Some(port)) if port != 80 => Cow::Owned(format!("{}:{port}", ctx.host)),
-        (None, _) => Cow::Borrowed(ctx.host.as_str()),
-    };
-    let has_alias = params.is_some_and(|params| params.host.is_some());
-    // We speak no TLS to clients, so the scheme is http unless a trusted proxy tells of another. What it tells is passed
-    // on to the backend, so it belongs to the key.
     let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted)?.to_str().ok();
-    let scheme = told("x-forwarded-proto").unwrap_or("http");
-    let authority = match told("x-forwarded-host") {
-        Some(told) if !has_alias => Cow::Borrowed(told),
-        _ => authority,
+    let asked = key::Asked {
+        host: &ctx.host,
+        port: ctx.port,
+        told_scheme: told("x-forwarded-proto"),
+        told_host: told("x-forwarded-host"),
+        path: request.uri.path(),
+        query: request.uri.query(),
     };
     let extras = params.map(|params| params.extras(&request.headers)).unwrap_or_default();
-    let parts = key::Parts { scheme, host: &authority, path: request.uri.path(), query: request.uri.query() };
-    make(&parts, &extras)
+    asked.with_parts(params, |parts| make(parts, &extras))
 }
 
 /// Which variant of a stored response's family the request selects; `None` if the response does not vary.
@@ -245,7 +238,13 @@ pub(super) fn judge_response(
                 | NotStorable::Authorization
                 | NotStorable::TooManyVariants
                 | NotStorable::MinUses => NoCacheReason::Custom(reason.as_str()),
-                _ => NoCacheReason::OriginNotCache,
+                _ => {
+                    if let (Some(key), Some(_)) = (session.cache.maybe_cache_key(), session.cache.maybe_cache_meta()) {
+                        // The predictor sends all who ask now past what is stored; the lane, which does not ask it, shall too.
+                        shared.store.doubt(&key.primary_bin());
+                    }
+                    NoCacheReason::OriginNotCache
+                }
             })
         }
     }

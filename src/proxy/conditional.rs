@@ -48,6 +48,15 @@ pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut 
     }
 }
 
+/// Takes the description of the body off a 304 that pingora made of a stored response: it leaves some of that on.
+pub(super) fn trim(session: &Session, response: &mut ResponseHeader) {
+    if response.status == StatusCode::NOT_MODIFIED && session.cache.enabled() {
+        let mut fields = response.headers.clone();
+        validate::trim_to_304(&mut fields);
+        replace_fields(response, &fields);
+    }
+}
+
 /// Which part of the response the client gets.
 pub(super) fn cut(session: &Session, response: &mut ResponseHeader) -> RangeType {
     let request = session.req_header();

@@ -1,6 +1,5 @@
 //! What is known of one request, from its head to its log line.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +10,7 @@ use super::exchange::Exchange;
 use super::parts::Part;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
+use crate::caller::Client;
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
@@ -84,17 +84,6 @@ pub struct Ctx {
     pub unlogged: Option<Unlogged>,
     /// Why the request ended, once it is known not to be simply done.
     pub ended: Option<Termination>,
-}
-
-/// Who asks.
-#[derive(Debug, Default)]
-pub struct Client {
-    /// The peer's address; `None` for a refresh that nobody waits for.
-    pub peer: Option<IpAddr>,
-    /// Whether the peer is one of `trusted_proxies`.
-    pub trusted: bool,
-    /// The address told by trusted proxies, or the peer's.
-    pub address: Option<IpAddr>,
 }
 
 /// What came of waiting for a refresh of a stale copy (`stale.if_slow`).

@@ -11,15 +11,14 @@ use ipnet::IpNet;
 use pingora::Result;
 use pingora::http::RequestHeader;
 
-use super::ctx::{Client, Ctx};
+use super::ctx::Ctx;
+use crate::caller::{Client, RequestId, X_REQUEST_ID};
 
 // As text: pingora sends a field in the spelling it was given.
 const FORWARDED: &str = "Forwarded";
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
-/// The name of a request's identity.
-pub(super) const X_REQUEST_ID: &str = "X-Request-Id";
 
 /// Path or method by header, which some frameworks obey. No key holds them, so what may be cached goes without.
 const OVERRIDES: [&str; 5] =
@@ -42,44 +41,15 @@ const LOOKALIKES: [&str; 12] = [
     "x-request-id",
     "x-request-timeout-ms",
 ];
-/// Longer identities are replaced by our own.
-const MAX_REQUEST_ID: usize = 128;
 
 /// Who the peer is, and whom it speaks for if it is trusted.
 pub(super) fn client(peer: Option<IpAddr>, trusted_proxies: &[IpNet], headers: &HeaderMap) -> Client {
-    // An IPv4 client of an IPv6 socket is the IPv4 client.
-    let peer = peer.map(|ip| ip.to_canonical());
-    let is_trusted = |ip: IpAddr| trusted_proxies.iter().any(|net| net.contains(&ip));
-    let trusted = peer.is_some_and(is_trusted);
-    let address = if trusted { told_address(headers, is_trusted).or(peer) } else { peer };
-    Client { peer, trusted, address }
-}
-
-/// The last address of `X-Forwarded-For` that is not itself a trusted proxy.
-fn told_address(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-    let lines: Vec<&str> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
-    let told = lines.iter().rev().flat_map(|line| line.rsplit(','));
-    let mut last = None;
-    for text in told {
-        let Ok(ip) = text.trim().parse::<IpAddr>() else { break };
-        last = Some(ip.to_canonical());
-        if !is_trusted(ip.to_canonical()) {
-            break;
-        }
-    }
-    last
+    Client::new(peer, trusted_proxies, headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes))
 }
 
 /// The client's `X-Request-Id` if it is one, else 128 random bits.
 pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let given = headers.get(X_REQUEST_ID).filter(|id| {
-        let id = id.as_bytes();
-        !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.iter().all(u8::is_ascii_graphic)
-    });
-    given.cloned().unwrap_or_else(|| {
-        let id = format!("{:032x}", fastrand::u128(..));
-        HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("0"))
-    })
+    RequestId::of(headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes)).value()
 }
 
 /// Removes what a peer that is not trusted says of the client: no variant, key or refresh may heed it.
@@ -184,56 +154,6 @@ fn append(list: Option<String>, last: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(lines: &[&str]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for line in lines {
-            map.append(X_FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
-        }
-        map
-    }
-
-    fn nets() -> Vec<IpNet> {
-        vec!["10.0.0.0/8".parse().unwrap()]
-    }
-
-    #[test]
-    fn a_client_cannot_choose_its_address() {
-        let peer = "192.0.2.1".parse().ok();
-        let client = client(peer, &nets(), &headers(&["203.0.113.9"]));
-        assert_eq!((client.address, client.trusted), (peer, false));
-    }
-
-    #[test]
-    fn a_trusted_chain_is_walked_to_the_first_stranger() {
-        let chain = headers(&["198.51.100.7, 203.0.113.9", "10.1.1.1"]);
-        let client = client("10.0.0.1".parse().ok(), &nets(), &chain);
-        assert_eq!(client.address, "203.0.113.9".parse().ok());
-    }
-
-    #[test]
-    fn what_is_no_address_ends_the_chain() {
-        let client = client("10.0.0.1".parse().ok(), &nets(), &headers(&["203.0.113.9, unknown, 10.1.1.1"]));
-        assert_eq!(client.address, "10.1.1.1".parse().ok());
-    }
-
-    #[test]
-    fn an_ipv4_client_of_an_ipv6_socket_is_the_ipv4_client() {
-        assert!(client("::ffff:10.0.0.1".parse().ok(), &nets(), &HeaderMap::new()).trusted);
-    }
-
-    #[test]
-    fn an_identity_is_kept_only_if_it_can_do_no_harm() {
-        let given = |id: &'static str| {
-            let mut map = HeaderMap::new();
-            map.insert(X_REQUEST_ID, HeaderValue::from_static(id));
-            request_id(&map)
-        };
-        assert_eq!(given("abc-123"), "abc-123");
-        assert_eq!(given("two words").len(), 32);
-        assert_eq!(given("").len(), 32);
-        assert_ne!(request_id(&HeaderMap::new()), request_id(&HeaderMap::new()));
-    }
 
     #[test]
     fn an_element_quotes_what_needs_it() {

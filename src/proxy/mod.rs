@@ -285,6 +285,7 @@ impl ProxyHttp for Proxy {
         }
         parts::receive(&self.cache, session, response, ctx)?;
         conditional::answer_condition(session, ctx, response);
+        conditional::trim(session, response);
         if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
             // Its body ends with the connection, see `http10`.
             session.set_keepalive(None);

@@ -3,8 +3,8 @@
 use http::HeaderName;
 use pingora::http::RequestHeader;
 
-use super::ctx::Client;
 use crate::cache::urgency;
+use crate::caller::Client;
 use crate::config::Route;
 use crate::tail::class::Class;
 

@@ -12,12 +12,12 @@ use pingora::proxy::Session;
 use serde_json::{Value, json};
 
 use super::ctx::Ctx;
-use super::identity::X_REQUEST_ID;
 use super::invalidating::Asked;
 use super::request::Refusal;
 use super::{rate, respond};
 use crate::cache::purge::{Selector, Url, authority};
 use crate::cache::tags;
+use crate::caller::X_REQUEST_ID;
 use crate::clock;
 use crate::config::Purge;
 use crate::edge::Edge;

@@ -11,9 +11,10 @@ use http::header::{CONTENT_LENGTH, HOST};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::ctx::{Client, Ctx};
+use super::ctx::Ctx;
 use super::{deadlines, identity, priority};
 use crate::cache::{self, device};
+use crate::caller::Client;
 use crate::config;
 use crate::telemetry::Termination;
 use crate::uri;

@@ -11,11 +11,11 @@ use pingora::proxy::Session;
 use super::caching;
 use super::ctx::Ctx;
 use super::handling::Sent;
-use super::identity::X_REQUEST_ID;
 use super::request::Refusal;
 use super::{invalidating, notes, purging, rate};
+use crate::caller::X_REQUEST_ID;
 use crate::clock;
-use crate::edge::ORIGINAL_DATE;
+use crate::store::ORIGINAL_DATE;
 use crate::upstream::Failure;
 
 // As text: pingora sends a field in the spelling it was given.

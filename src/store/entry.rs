@@ -6,6 +6,7 @@
 //! other requests wait for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use pingora::cache::key::HashBinary;
@@ -14,7 +15,10 @@ use super::label::Standing;
 use super::meta::{Meta, Serial};
 use super::parts::Parts;
 use super::seat::Seat;
+use super::wire::{Hidden, Wire};
 use crate::cache::content_range::Span;
+use crate::cache::freshness::Freshness;
+use crate::cache::vary::{Fields, Vary};
 
 /// Smaller pieces than this are copied together as they come: 64 KiB is what pingora reads at once at most, and
 /// makes the cost of a segment's own record less than a thousandth of what it holds.
@@ -75,24 +79,77 @@ pub(super) struct Stored {
     /// How it stands to the purges.
     pub(super) standing: Standing,
     pub(super) seat: Seat,
+    /// How fresh it is, if who stored it said so.
+    pub(super) freshness: Option<Freshness>,
+    /// By which request fields it is one variant among others.
+    pub(super) varies: Option<Fields>,
+    /// Its head as it is sent; of parts there is none.
+    pub(super) wire: Wire,
+    /// Whether the origin has since answered otherwise, with what may not be stored.
+    doubted: AtomicBool,
 }
 
 impl Stored {
     /// A complete response that is on no shelf yet.
-    pub(super) fn new(place: Place, serial: Serial, meta: Meta, body: Body, standing: Standing) -> Stored {
-        Stored { place, serial, meta, body, parts: None, standing, seat: Seat::default() }
+    pub(super) fn new(
+        place: Place,
+        serial: Serial,
+        meta: Meta,
+        body: Body,
+        standing: Standing,
+        hidden: Hidden,
+    ) -> Stored {
+        let wire = Wire::new(meta.header(), hidden);
+        Stored { wire, ..Stored::without_wire(place, serial, meta, body, standing) }
+    }
+
+    /// Parts of a response, on no shelf yet.
+    pub(super) fn of_parts(
+        place: Place,
+        serial: Serial,
+        meta: Meta,
+        body: Body,
+        parts: Parts,
+        standing: Standing,
+    ) -> Stored {
+        Stored { parts: Some(parts), ..Stored::without_wire(place, serial, meta, body, standing) }
+    }
+
+    fn without_wire(place: Place, serial: Serial, meta: Meta, body: Body, standing: Standing) -> Stored {
+        let freshness = meta.extension();
+        let varies = match Vary::from(&meta.header().headers) {
+            Vary::Fields(fields) => Some(fields),
+            // What varies on `*` is never stored.
+            Vary::None | Vary::Star => None,
+        };
+        let (seat, wire, doubted) = (Seat::default(), Wire::default(), AtomicBool::new(false));
+        Stored { place, serial, meta, body, parts: None, standing, seat, freshness, varies, wire, doubted }
     }
 
     /// Bytes of memory it takes.
     pub(super) fn weight(&self) -> u64 {
-        OVERHEAD + self.meta.weight() + self.body.weight() + self.standing.weight()
+        let head = allocated(self.wire.len() as u64);
+        OVERHEAD + self.meta.weight() + head + self.body.weight() + self.standing.weight()
     }
 
     /// The same body under a newer meta.
-    pub(super) fn with_meta(&self, mut meta: Meta) -> Stored {
+    pub(super) fn with_meta(&self, mut meta: Meta, hidden: Hidden) -> Stored {
         let standing = self.standing.renewed(meta.take_label());
-        let (body, parts) = (self.body.clone(), self.parts.clone());
-        Stored { place: self.place, serial: self.serial, meta, body, parts, standing, seat: Seat::default() }
+        let (place, serial, body) = (self.place, self.serial, self.body.clone());
+        match self.parts.clone() {
+            Some(parts) => Stored::of_parts(place, serial, meta, body, parts, standing),
+            None => Stored::new(place, serial, meta, body, standing, hidden),
+        }
+    }
+
+    /// The origin has since answered otherwise, with what may not be stored.
+    pub(super) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Stored::doubt`] was called.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
     }
 }
 
@@ -143,6 +200,16 @@ impl Body {
     /// What it is made of, in order.
     pub(super) fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// Its bytes from `at` on, segment by segment.
+    pub(super) fn from(&self, at: u64) -> impl Iterator<Item = &[u8]> {
+        let first = self.segments.partition_point(|s| s.end() <= at);
+        self.segments[first..].iter().map(move |segment| {
+            // At most the length of `bytes`, which is a usize.
+            let skipped = at.saturating_sub(segment.start) as usize;
+            segment.bytes.get(skipped..).unwrap_or_default()
+        })
     }
 
     /// Where its bytes are, in order.

@@ -30,6 +30,7 @@ mod open;
 mod outcome;
 mod parts;
 mod purge;
+mod ready;
 mod refusals;
 mod resize;
 mod room;
@@ -41,12 +42,14 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod uses;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use http::HeaderName;
 use parking_lot::Mutex;
 use pingora::Result;
 use pingora::cache::key::HashBinary;
@@ -62,6 +65,7 @@ use open::Open;
 use outcome::Broken;
 pub use outcome::NotStored;
 pub use parts::{Found, Partial};
+pub use ready::{NotReady, Ready};
 pub use refusals::{Refusal, Refusals};
 use room::{Claim, Room, Shares};
 pub use rules::Full;
@@ -70,6 +74,8 @@ use shelf::{Shelf, Shelved};
 use stats::Counts;
 pub use stats::Stats;
 use uses::Uses;
+use wire::Hidden;
+pub use wire::ORIGINAL_DATE;
 
 use crate::config::Admission;
 
@@ -107,9 +113,10 @@ pub struct Store {
     unswept: Notify,
     /// One of them may free much memory.
     wide: AtomicBool,
-    /// Held while the size changes, and while a sweep goes through what is stored.
+    /// The fields of stored heads that clients do not see.
+    hidden: ArcSwap<Vec<HeaderName>>,
     uses: Uses,
-    /// Held while the size changes.
+    /// Held while the size changes, and while a sweep goes through what is stored.
     resizing: Mutex<()>,
 }
 
@@ -136,6 +143,7 @@ impl Store {
             rules: Rules::default(),
             unswept: Notify::new(),
             wide: AtomicBool::new(false),
+            hidden: ArcSwap::default(),
             uses: Uses::default(),
             resizing: Mutex::new(()),
         }))
@@ -161,7 +169,17 @@ impl Store {
         self.remove(&Place { primary, slot: primary })
     }
 
-    /// The entry in `slot`, unless it is purged: then it is removed. No resource's lock may be held.
+    /// From now on stored heads are made ready to be sent without these fields.
+    pub fn hide(&self, fields: &[HeaderName]) {
+        if self.hidden.load().as_slice() != fields {
+            self.hidden.store(Arc::new(fields.to_vec()));
+        }
+    }
+
+    fn hidden(&self) -> Hidden {
+        self.hidden.load_full()
+    }
+
     /// Counts a client's request for a resource, by the hash of its key without variance. How often it was asked for
     /// recently, this time included: approximate, rarely too high; 255 means at least that.
     pub fn note_use(&self, primary: &HashBinary) -> u8 {
@@ -173,7 +191,7 @@ impl Store {
         self.uses.of(primary)
     }
 
-    /// The entry in `slot`.
+    /// The entry in `slot`, unless it is purged: then it is removed. No resource's lock may be held.
     fn get(&self, slot: &HashBinary) -> Option<Arc<Stored>> {
         let entry = self.raw(slot)?;
         if self.rules.judge(&entry.standing) == Verdict::Gone {
@@ -227,7 +245,7 @@ impl Store {
                 let mut meta = fill.meta.clone();
                 meta.settle(body.len())?;
                 let standing = fill.standing.clone();
-                if self.put(Stored::new(fill.place, fill.serial, meta, body, standing)) == Shelved::Refused {
+                if self.put(Stored::new(fill.place, fill.serial, meta, body, standing, self.hidden())) == Shelved::Refused {
                     self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 self.counts.stored.fetch_add(1, Ordering::Relaxed);
@@ -324,7 +342,7 @@ impl Store {
         match self.valid(&place.slot) {
             Some(entry) if meta.serial() == Some(entry.serial) => {
                 meta.settle(entry.body.len())?;
-                self.put(entry.with_meta(meta));
+                self.put(entry.with_meta(meta, self.hidden()));
                 Ok(true)
             }
             _ => Ok(false),

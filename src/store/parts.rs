@@ -111,7 +111,7 @@ fn slot(primary: &HashBinary, variance: Option<HashBinary>) -> HashBinary {
 }
 
 /// The slot of a further variant's complete entry, as pingora's keys make it.
-fn variant_slot(primary: &HashBinary, variance: HashBinary) -> HashBinary {
+pub(super) fn variant_slot(primary: &HashBinary, variance: HashBinary) -> HashBinary {
     let mut hash = Blake2b::<U16>::new();
     hash.update(primary);
     hash.update(variance);
@@ -263,8 +263,8 @@ impl Store {
             return;
         }
         let place = Place { primary: *primary, slot: at };
-        let parts = Some(Parts { extent, births: births.into() });
-        self.put(Stored { parts, ..Stored::new(place, serial, meta, body, standing) });
+        let parts = Parts { extent, births: births.into() };
+        self.put(Stored::of_parts(place, serial, meta, body, parts, standing));
     }
 
     /// Makes parts that are the whole a complete entry. Whether it was.
@@ -289,7 +289,7 @@ impl Store {
         };
         let mut meta = meta.clone().of_body(serial);
         let Ok(()) = meta.settle(body.len()) else { return false };
-        self.put(Stored::new(place, serial, meta, body.clone(), standing.clone()));
+        self.put(Stored::new(place, serial, meta, body.clone(), standing.clone(), self.hidden()));
         true
     }
 }

@@ -49,6 +49,11 @@ impl AccessLog {
         Ok(AccessLog(Some(Arc::new(Open { format, sample: config.sample, queue }))))
     }
 
+    /// Whether anything is logged.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Logs a request, if it is sampled or has failed. Never blocks on the output.
     pub fn log(&self, record: &Record<'_>) {
         let Some(open) = &self.0 else { return };

@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::histogram::Histogram;
+use super::lane::Lane;
 use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
 use super::names;
 use super::tally::Tally;
@@ -32,6 +33,7 @@ pub(super) struct Registered {
     pub(super) backends: RwLock<BTreeMap<(String, String), Arc<BackendMetrics>>>,
     unrouted: Arc<RouteMetrics>,
     pub(super) terminations: Tally,
+    pub(super) lane: Tally,
     /// Stale copies served, by why.
     pub(super) stale_served: Tally,
     pub(super) requests_in_flight: Gauge,
@@ -58,6 +60,7 @@ impl Metrics {
             backends: RwLock::default(),
             unrouted,
             terminations: Tally::new(Termination::WORDS),
+            lane: Tally::new(Lane::WORDS),
             stale_served: Tally::new(names::STALE_REASONS),
             requests_in_flight: Gauge::default(),
             client_connections: Gauge::default(),
@@ -118,6 +121,11 @@ impl Metrics {
     /// Counts why a request ended; once per request.
     pub fn terminated(&self, reason: Termination) {
         self.0.terminations.add_at(reason.index());
+    }
+
+    /// Counts what became of a request in the fast lane; once per request of HTTP/1 with a head that may enter.
+    pub fn lane(&self, outcome: Lane) {
+        self.0.lane.add_at(outcome.index());
     }
 
     /// Counts a stale copy served; `reason` is one of [`names::STALE_REASONS`].

@@ -11,6 +11,7 @@ pub mod access_log;
 mod family;
 pub mod histogram;
 pub mod labels;
+pub mod lane;
 pub mod metrics;
 pub mod names;
 pub mod page;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use access_log::AccessLog;
 pub use labels::{CacheResult, Method, ReloadResult, StatusClass};
+pub use lane::Lane;
 pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics, RouteMetrics};
 pub use page::{BackendSample, CacheSample, Latencies, PoolSample, RouteSample, Scrape};
 pub use record::Record;

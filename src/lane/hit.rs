@@ -1,0 +1,139 @@
+//! From a plain request to what answers it: route, key, stored response, freshness.
+//!
+//! Every decision is the one that the phases behind the lane make, by the same functions (`proxy/request.rs`,
+//! `proxy/caching.rs`); where more is to be decided the lane hands the request on.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderName;
+use http::header::{COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT};
+
+use super::names::Name;
+use super::plain::Plain;
+use crate::cache::directives::RequestDirectives;
+use crate::cache::freshness::Freshness;
+use crate::cache::reuse::{Reuse, reuse};
+use crate::cache::vary::{Fields, Variance};
+use crate::cache::{device, key, validate};
+use crate::caller::{self, Client};
+use crate::config::ClientDirectives;
+use crate::snapshot::{Route, Snapshot};
+use crate::store::{NotReady, Ready, Store};
+use crate::telemetry::Lane;
+
+/// A fresh stored response that answers a request.
+#[derive(Debug)]
+pub(super) struct Hit<'s> {
+    pub route: &'s Arc<Route>,
+    pub client: Client,
+    pub ready: Ready,
+    pub freshness: Freshness,
+    /// Whether the client's own copy is still good.
+    pub not_modified: bool,
+}
+
+impl<'s> Hit<'s> {
+    /// Looks for it at `now`. `peer` is the client's address.
+    ///
+    /// # Errors
+    /// Why the request is not for the lane.
+    pub(super) fn find(
+        snapshot: &'s Snapshot,
+        store: &Store,
+        plain: &Plain<'_>,
+        peer: Option<IpAddr>,
+        now: SystemTime,
+    ) -> Result<Hit<'s>, Lane> {
+        let config = snapshot.config();
+        let client = Client::new(peer, &config.server.trusted_proxies, plain.values(Name::XForwardedFor));
+        if may_be_told(plain, &client, snapshot) {
+            return Err(Lane::Reveal);
+        }
+        let route = snapshot.route(plain.host, &plain.target.path).ok_or(Lane::NoRoute)?;
+        let policy = &route.config.cache;
+        if !policy.enabled {
+            return Err(Lane::CacheOff);
+        }
+        if route.rate.is_some() {
+            return Err(Lane::RateLimit);
+        }
+        if plain.has_wishes && policy.client_directives == ClientDirectives::Honour {
+            return Err(Lane::CacheControl);
+        }
+        if route.config.priority_header.as_ref().is_some_and(|field| plain.has(field)) {
+            return Err(Lane::Told);
+        }
+        let primary = primary_key(plain, &client, route)?;
+        let ready = store.ready(&primary, |fields| variance(plain, &client, route, fields)).map_err(reason)?;
+        let freshness = *ready.freshness().ok_or(Lane::Stale)?;
+        if reuse(&freshness, &RequestDirectives::default(), now) != Reuse::Fresh {
+            return Err(Lane::Stale);
+        }
+        let not_modified = plain.is_conditional && is_not_modified(plain, &ready, &freshness)?;
+        if policy.min_uses > 1 {
+            store.note_use(&primary);
+        }
+        Ok(Hit { route, client, ready, freshness, not_modified })
+    }
+}
+
+/// Whether the client may be told the key: then there is more to say.
+fn may_be_told(plain: &Plain<'_>, client: &Client, snapshot: &Snapshot) -> bool {
+    let reveal = &snapshot.config().cache.reveal;
+    let is_listed = |ip| reveal.clients.iter().any(|net| net.contains(&ip));
+    client.address.is_some_and(is_listed) || reveal.secret.as_ref().is_some_and(|(field, _)| plain.has(field))
+}
+
+fn primary_key(plain: &Plain<'_>, client: &Client, route: &Route) -> Result<[u8; 16], Lane> {
+    let params = &route.config.cache.key;
+    let told = |name| plain.values(name).next().filter(|_| client.trusted).and_then(caller::text);
+    let query = params.query.apply(plain.target.query.as_deref());
+    let asked = key::Asked {
+        host: plain.host,
+        port: plain.port,
+        told_scheme: told(Name::XForwardedProto),
+        told_host: told(Name::XForwardedHost),
+        path: &plain.target.path,
+        query: query.as_deref(),
+    };
+    let extras = match extra_fields(params) {
+        fields if fields.is_empty() => key::Extras::default(),
+        fields => params.extras(&plain.selected(&fields, client.trusted).ok_or(Lane::Variant)?),
+    };
+    Ok(asked.with_parts(Some(params), |parts| parts.hash(&extras)))
+}
+
+/// The request fields that the key is made of besides the target.
+fn extra_fields(params: &key::Params) -> Vec<HeaderName> {
+    let cookie = (!params.cookies.is_empty()).then_some(COOKIE);
+    let device = (!params.devices.is_empty()).then_some(USER_AGENT);
+    params.headers.iter().cloned().chain(cookie).chain(device).collect()
+}
+
+/// Which variant is asked for; `None` if that cannot be told here.
+fn variance(plain: &Plain<'_>, client: &Client, route: &Route, fields: &Fields) -> Option<[u8; 16]> {
+    // The class of a device is written into the request behind the lane.
+    if fields.names().contains(&device::FIELD) {
+        return None;
+    }
+    let selecting = plain.selected(fields.names(), client.trusted)?;
+    Some(Variance::new(&route.config.cache.vary, fields, &selecting).0)
+}
+
+fn is_not_modified(plain: &Plain<'_>, ready: &Ready, freshness: &Freshness) -> Result<bool, Lane> {
+    let request = plain.selected(&[IF_NONE_MATCH, IF_MODIFIED_SINCE], true).ok_or(Lane::Precondition)?;
+    let answer = validate::answer(&request, ready.status(), ready.fields(), freshness.received);
+    Ok(answer == validate::Answer::NotModified)
+}
+
+fn reason(not_ready: NotReady) -> Lane {
+    match not_ready {
+        NotReady::Absent => Lane::NotStored,
+        NotReady::Filling => Lane::Filling,
+        NotReady::Vary => Lane::Variant,
+        NotReady::Purged => Lane::Stale,
+        NotReady::Doubted => Lane::Doubted,
+    }
+}
