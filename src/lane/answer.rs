@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use super::hit::Hit;
-use crate::caller::{RequestId, X_REQUEST_ID};
 use crate::cache::validate;
+use crate::caller::{RequestId, X_REQUEST_ID};
 use crate::snapshot::Snapshot;
 
 /// Appends to `out` the head that answers with `hit`. `keeps` is whether the connection goes on after it.
@@ -17,7 +17,11 @@ pub(super) fn write_head(
     out: &mut Vec<u8>,
 ) {
     let head = hit.ready.head(&snapshot.config().cache.tags);
-    if hit.not_modified { write_304(&head, out) } else { out.extend_from_slice(&head) }
+    if hit.not_modified {
+        write_304(&head, out)
+    } else {
+        out.extend_from_slice(&head)
+    }
     let told = snapshot.told_of_hits();
     out.extend_from_slice(b"Age: ");
     write_number(hit.freshness.age(now).as_secs(), out);
@@ -28,8 +32,7 @@ pub(super) fn write_head(
     out.extend_from_slice(X_REQUEST_ID.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(id.as_bytes());
-    let end: &[u8] =
-        if keeps { b"\r\nConnection: keep-alive\r\n\r\n" } else { b"\r\nConnection: close\r\n\r\n" };
+    let end: &[u8] = if keeps { b"\r\nConnection: keep-alive\r\n\r\n" } else { b"\r\nConnection: close\r\n\r\n" };
     out.extend_from_slice(end);
 }
 

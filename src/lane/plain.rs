@@ -114,10 +114,7 @@ impl<'a> Plain<'a> {
 
 /// What a client says of whom it speaks for.
 fn is_told(name: &str) -> bool {
-    matches!(
-        Name::of(name),
-        Name::Forwarded | Name::XForwardedFor | Name::XForwardedHost | Name::XForwardedProto
-    )
+    matches!(Name::of(name), Name::Forwarded | Name::XForwardedFor | Name::XForwardedHost | Name::XForwardedProto)
 }
 
 /// Whether a `Connection` ends it; `None` if it says more than that.

@@ -245,7 +245,9 @@ impl Store {
                 let mut meta = fill.meta.clone();
                 meta.settle(body.len())?;
                 let standing = fill.standing.clone();
-                if self.put(Stored::new(fill.place, fill.serial, meta, body, standing, self.hidden())) == Shelved::Refused {
+                if self.put(Stored::new(fill.place, fill.serial, meta, body, standing, self.hidden()))
+                    == Shelved::Refused
+                {
                     self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 self.counts.stored.fetch_add(1, Ordering::Relaxed);

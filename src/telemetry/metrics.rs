@@ -15,8 +15,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::histogram::Histogram;
-use super::lane::Lane;
 use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
+use super::lane::Lane;
 use super::names;
 use super::tally::Tally;
 use super::termination::Termination;

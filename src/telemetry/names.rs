@@ -7,6 +7,7 @@
 //! To add one: define it here, add it to [`ALL`], write it in `page.rs`, describe it in docs/metrics.md.
 
 use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
+use super::lane::Lane;
 use super::termination::Termination;
 
 /// One metric.
@@ -226,6 +227,8 @@ definitions! {
         "Requests answered 429, by whose rate they were over";
     TERMINATIONS: "hedgerow_terminations_total" Counter None, &[words("reason", Termination::WORDS)],
         "Requests ended, by cause";
+    LANE: "hedgerow_lane_requests_total" Counter None, &[words("outcome", Lane::WORDS)],
+        "Requests of HTTP/1 at the fast lane: answered there, or why not";
     REQUESTS_IN_FLIGHT: "hedgerow_requests_in_flight" Gauge None, &[],
         "Requests being answered now";
     CLIENT_CONNECTIONS: "hedgerow_client_connections" Gauge None, &[],

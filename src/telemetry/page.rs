@@ -199,6 +199,7 @@ impl Page {
             routed.try_for_each(|(route, metrics)| family.tally([route], &metrics.rate_limited))
         })?;
         page.family(&names::TERMINATIONS, |family| family.tally([], &self.counters.terminations))?;
+        page.family(&names::LANE, |family| family.tally([], &self.counters.lane))?;
         page.gauge(&names::REQUESTS_IN_FLIGHT, self.counters.requests_in_flight.get())?;
         page.gauge(&names::CLIENT_CONNECTIONS, self.counters.client_connections.get())
     }
