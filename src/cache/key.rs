@@ -8,8 +8,6 @@
 //! hash that the substrate combines keys with, so it adds no other assumption, and a key of up to 128 bytes costs one
 //! compression.
 
-use std::borrow::Cow;
-
 use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
 use http::header::COOKIE;
@@ -75,8 +73,10 @@ struct Extra {
 pub struct Parts<'a> {
     /// `http` or `https`.
     pub scheme: &'a str,
-    /// Lower-case host, with its port unless that is the scheme's own.
+    /// Lower-case host.
     pub host: &'a str,
+    /// Its port, unless that is the scheme's own.
+    pub port: Option<u16>,
     /// The path as the backend will see it.
     pub path: &'a str,
     /// The query as the backend will see it, after [`query::Params::apply`]; none is not the same as an empty one.
@@ -104,15 +104,14 @@ impl Asked<'_> {
     /// What `make` makes of the parts, where the route keys by `params`.
     pub fn with_parts<T>(&self, params: Option<&Params>, make: impl FnOnce(&Parts<'_>) -> T) -> T {
         let alias = params.and_then(|params| params.host.as_deref());
-        let host = match (alias, self.told_host, self.port) {
-            (Some(alias), ..) => Cow::Borrowed(alias),
-            (None, Some(told), _) => Cow::Borrowed(told),
-            (None, None, Some(port)) if port != 80 => Cow::Owned(format!("{}:{port}", self.host)),
-            (None, None, _) => Cow::Borrowed(self.host),
+        let (host, port) = match (alias, self.told_host) {
+            (Some(alias), _) => (alias, None),
+            (None, Some(told)) => (told, None),
+            (None, None) => (self.host, self.port.filter(|port| *port != 80)),
         };
         // We speak no TLS to clients, so the scheme is http unless a trusted proxy tells of another.
         let scheme = self.told_scheme.unwrap_or("http");
-        make(&Parts { scheme, host: &host, path: self.path, query: self.query })
+        make(&Parts { scheme, host, port, path: self.path, query: self.query })
     }
 }
 
@@ -125,9 +124,15 @@ impl Parts<'_> {
     }
 
     fn write(&self, extras: &Extras, sink: &mut impl FnMut(&[u8])) {
-        for part in [self.scheme, self.host, self.path] {
-            write_part(part.as_bytes(), sink);
+        write_part(self.scheme.as_bytes(), sink);
+        // One part with the port, as it is written in a URL.
+        let mut digits = itoa::Buffer::new();
+        let (colon, port) = self.port.map_or(("", ""), |port| (":", digits.format(port)));
+        sink(&((self.host.len() + colon.len() + port.len()) as u64).to_be_bytes());
+        for piece in [self.host, colon, port] {
+            sink(piece.as_bytes());
         }
+        write_part(self.path.as_bytes(), sink);
         sink(&[u8::from(self.query.is_some())]);
         if let Some(query) = self.query {
             write_part(query.as_bytes(), sink);
@@ -175,7 +180,8 @@ impl Key {
 /// The key for people to read, as `Cache-Status` tells it (RFC 9211 §2.7): the URL, then what is added, `name=value`.
 pub fn shown(parts: &Parts<'_>, extras: &Extras) -> String {
     let query = parts.query.map_or(String::new(), |query| format!("?{query}"));
-    let mut shown = format!("{}://{}{}{query}", parts.scheme, parts.host, parts.path);
+    let port = parts.port.map_or(String::new(), |port| format!(":{port}"));
+    let mut shown = format!("{}://{}{port}{}{query}", parts.scheme, parts.host, parts.path);
     for Extra { name, values } in &extras.0 {
         let values: Vec<_> = values.iter().map(|value| String::from_utf8_lossy(value)).collect();
         shown += &format!(" {name}={}", values.join(","));
@@ -196,17 +202,23 @@ mod tests {
 
     #[test]
     fn hosts_schemes_and_empty_queries_are_told_apart() {
-        let parts = Parts { scheme: "http", host: "a", path: "/p", query: None };
+        let parts = Parts { scheme: "http", host: "a", port: None, path: "/p", query: None };
         let others = [
             Parts { scheme: "https", ..parts },
             Parts { host: "b", ..parts },
-            Parts { host: "a:8080", ..parts },
+            Parts { port: Some(8080), ..parts },
             Parts { path: "/P", ..parts },
             Parts { query: Some(""), ..parts },
         ];
         for other in others {
             assert_ne!(key(&parts), key(&other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_port_belongs_to_its_host_as_in_a_url() {
+        let parts = Parts { scheme: "http", host: "a", port: Some(8080), path: "/p", query: None };
+        assert_eq!(key(&parts), key(&Parts { host: "a:8080", port: None, ..parts }));
     }
 
     fn request(fields: &[(&str, &str)]) -> HeaderMap {
@@ -224,7 +236,7 @@ mod tests {
             cookies: vec!["cur".into()],
             ..Params::default()
         };
-        let parts = Parts { scheme: "http", host: "a", path: "/", query: None };
+        let parts = Parts { scheme: "http", host: "a", port: None, path: "/", query: None };
         let all = [
             &[][..],
             &[("x-tenant", "")],
@@ -252,7 +264,7 @@ mod tests {
     fn a_key_can_be_read() {
         let params = Params { cookies: vec!["cur".into()], ..Params::default() };
         let extras = params.extras(&request(&[("cookie", "cur=EUR")]));
-        let parts = Parts { scheme: "http", host: "a", path: "/p", query: Some("x=1") };
+        let parts = Parts { scheme: "http", host: "a", port: None, path: "/p", query: Some("x=1") };
         assert_eq!(shown(&parts, &extras), "http://a/p?x=1 {cookie}cur=EUR");
     }
 
@@ -271,6 +283,7 @@ mod tests {
                 let parts = Parts {
                     scheme: &letters[..at[0]],
                     host: &letters[at[0]..at[1]],
+                    port: None,
                     path: &letters[at[1]..at[2]],
                     query: query.then_some(&letters[at[2]..at[3]]),
                 };

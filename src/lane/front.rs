@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::answer;
 use super::framed::Framed;
@@ -19,6 +19,7 @@ use super::reply::{self, Account, Line, Pending, Sent};
 use super::vigil::Vigil;
 use crate::caller::RequestId;
 use crate::clock;
+use crate::config::ClientTimeouts;
 use crate::edge::{Edge, Phase};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Lane, Method};
@@ -40,6 +41,8 @@ pub(super) struct Front<'e> {
     requests: u32,
     /// When the connection came to rest, or the first byte of an unfinished head was read.
     since: Tick,
+    /// How long the client has for what it is at, from there on: for the rest of a head, for the next one.
+    patience: (Duration, Duration),
     /// The reply that the client is still taking.
     pending: Option<Box<Pending>>,
     vigil: Vigil,
@@ -78,14 +81,25 @@ struct Now {
 
 impl Now {
     fn read() -> Now {
-        Now { tick: clock::now(), wall: clock::wall() }
+        let tick = clock::now();
+        Now { tick, wall: clock::wall_at(tick) }
     }
 }
 
 impl<'e> Front<'e> {
     /// Of a fresh connection from this address.
     pub(super) fn new(edge: &'e Edge, peer: Option<IpAddr>) -> Front<'e> {
-        Front { edge, peer, requests: 0, since: clock::now(), pending: None, vigil: Vigil::default() }
+        let mut front = Front {
+            edge,
+            peer,
+            requests: 0,
+            since: Tick::default(),
+            patience: Default::default(),
+            pending: None,
+            vigil: Vigil::default(),
+        };
+        front.heed(&edge.peek().config().server.timeouts);
+        front
     }
 
     /// Answers what it can until something comes that it cannot answer.
@@ -94,7 +108,12 @@ impl<'e> Front<'e> {
         poll_fn(|cx| self.poll(cx, framed)).await
     }
 
+    fn heed(&mut self, timeouts: &ClientTimeouts) {
+        self.patience = (timeouts.head, timeouts.idle);
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>, framed: &mut Framed) -> Poll<Turn> {
+        let requests = self.requests;
         loop {
             if self.edge.phase() == Phase::Cut {
                 if let Some(pending) = self.pending.take() {
@@ -113,7 +132,6 @@ impl<'e> Front<'e> {
                 if let Some(turn) = self.take(sent) {
                     return Poll::Ready(turn);
                 }
-                self.since = clock::now();
                 continue;
             }
             if !framed.ahead().is_empty() {
@@ -130,7 +148,10 @@ impl<'e> Front<'e> {
             match self.read(cx, framed) {
                 Poll::Ready(Some(turn)) => return Poll::Ready(turn),
                 Poll::Ready(None) => {}
-                Poll::Pending => return self.wait(cx, framed),
+                Poll::Pending => {
+                    let has_answered = self.requests > requests && framed.ahead().is_empty();
+                    return self.wait(cx, framed, has_answered);
+                }
             }
         }
     }
@@ -174,7 +195,6 @@ impl<'e> Front<'e> {
                 Seen::Stop(turn) => return (used, Some(turn)),
                 Seen::Answered(length, sent) => {
                     used += length;
-                    self.since = now.tick;
                     if let Some(turn) = self.take(sent) {
                         return (used, Some(turn));
                     }
@@ -186,8 +206,11 @@ impl<'e> Front<'e> {
     /// What follows from a reply.
     fn take(&mut self, sent: Sent) -> Option<Turn> {
         match sent {
-            Sent::Done { keeps: true } => None,
-            Sent::Done { keeps: false } => Some(Turn::Closed),
+            Sent::Done { keeps: true, at } => {
+                self.since = at;
+                None
+            }
+            Sent::Done { keeps: false, .. } => Some(Turn::Closed),
             Sent::Failed => Some(Turn::Ended),
             Sent::Pending(pending) => {
                 self.pending = Some(pending);
@@ -206,6 +229,7 @@ impl<'e> Front<'e> {
             Ok(None) => return Seen::Partial,
             Err(refusal) => return Seen::Stop(Turn::Refused(refusal)),
         };
+        self.heed(&server.timeouts);
         self.requests += 1;
         let is_last = self.requests >= server.limits.requests_per_connection;
         let plain = Plain::of(&request, head.rest);
@@ -260,15 +284,15 @@ impl<'e> Front<'e> {
     }
 
     /// Nothing is to be read: waits for more, for the end of the client's time, or for that of the edge.
-    fn wait(&mut self, cx: &mut Context<'_>, framed: &mut Framed) -> Poll<Turn> {
-        let now = clock::now();
-        let snapshot = self.edge.peek();
-        let timeouts = &snapshot.config().server.timeouts;
+    fn wait(&mut self, cx: &mut Context<'_>, framed: &mut Framed, has_answered: bool) -> Poll<Turn> {
+        // Just read, if something was answered.
+        let now = if has_answered { self.since } else { clock::now() };
         let is_idle = framed.ahead().is_empty();
         if is_idle && self.edge.phase() != Phase::Serving {
             return Poll::Ready(Turn::Ended);
         }
-        let until = self.since.after(if is_idle { timeouts.idle } else { timeouts.head });
+        let (head, idle) = self.patience;
+        let until = self.since.after(if is_idle { idle } else { head });
         if now >= until {
             return Poll::Ready(if is_idle { Turn::Ended } else { Turn::Refused(Refusal::Timeout) });
         }

@@ -99,7 +99,7 @@ pub(super) fn judge<'a>(
         return Err(Refusal::Malformed("bare-line-feed"));
     }
     let (method, target) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
-    if target.contains('#') {
+    if memchr::memchr(b'#', target.as_bytes()).is_some() {
         // Pingora would drop the fragment; another parser might not (RFC 9112 §3.2).
         return Err(Refusal::Malformed("target"));
     }
@@ -115,7 +115,7 @@ pub(super) fn judge<'a>(
 fn check_line(buf: &[u8], limits: &Limits) -> Result<(), Refusal> {
     let start = buf.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(buf.len());
     let line = &buf[start..];
-    let target = match line.iter().position(|&b| b == b'\n') {
+    let target = match memchr::memchr(b'\n', line) {
         Some(end) => line[..end].splitn(3, |&b| b == b' ').nth(1).map_or(0, <[u8]>::len),
         None => line.len().saturating_sub(LINE_SLACK),
     };

@@ -20,11 +20,13 @@ mod reply;
 mod vigil;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::FutureExt;
+use futures::future::{Either, select};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
 use pingora::protocols::Stream;
@@ -48,8 +50,10 @@ where
     C: custom::Connector,
 {
     Arc::new(move |proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: &ShutdownWatch| {
-        let (edge, shutdown) = (edge.clone(), shutdown.clone());
-        connection(edge, proxy, stream, shutdown).map(|()| None).boxed()
+        // In a task of its own: pingora's, which has room for a TLS handshake and more, is several times as large and would
+        // be kept for as long as the connection.
+        tokio::spawn(connection(edge.clone(), proxy, stream, shutdown.clone()));
+        std::future::ready(None).boxed()
     })
 }
 
@@ -71,20 +75,19 @@ where
     loop {
         let (head, is_last) = match front.turn(&mut framed).await {
             Turn::Handed { head, is_last } => (head, is_last),
-            Turn::Refused(refusal) => return refusal::answer(&edge, *framed, refusal, client).await,
-            Turn::Closed => return framed.close().await,
+            // Boxed, as all that is seldom awaited: a task has room for the largest thing that it may wait for.
+            Turn::Refused(refusal) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
+            Turn::Closed => return Box::pin(framed.close()).await,
             Turn::Ended => return,
         };
         let session = match hand_over(&edge, framed, head, is_last) {
             Ok(session) => session,
-            Err((framed, refusal)) => return refusal::answer(&edge, *framed, refusal, client).await,
+            Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
         let (session, last_word) = session;
         let request = last_word.scope(proxy.process_new_http(session, &shutdown));
-        let reused = tokio::select! {
-            reused = request => reused,
-            () = edge.cut() => return,
-        };
+        let cut = pin!(edge.cut());
+        let Either::Left((reused, _)) = select(pin!(request), cut).await else { return };
         let Some(reused) = reused else { return };
         let (stream, _) = reused.consume();
         match stream.into_any().downcast::<Framed>() {

@@ -74,7 +74,7 @@ impl<'a> Plain<'a> {
                 Name::Range => return Err(Lane::Range),
                 Name::IfMatch | Name::IfUnmodifiedSince => return Err(Lane::Precondition),
                 Name::XRequestTimeoutMs | Name::GrpcTimeout => return Err(Lane::Deadline),
-                Name::Other if field.name.contains('_') => return Err(Lane::Underscore),
+                Name::Other if memchr::memchr(b'_', field.name.as_bytes()).is_some() => return Err(Lane::Underscore),
                 Name::ContentLength
                 | Name::Forwarded
                 | Name::Host

@@ -147,9 +147,9 @@ pub(super) struct Line<'a> {
 }
 
 impl Account<'_> {
-    /// Counts and logs it. `sent` are bytes of the body.
-    pub(super) fn close(&self, edge: &Edge, route: &Route, reason: Termination, sent: u64) {
-        let duration = clock::now().since(self.started);
+    /// Counts and logs it: it has ended at `now`. `sent` are bytes of the body.
+    fn close(&self, edge: &Edge, route: &Route, reason: Termination, sent: u64, now: Tick) {
+        let duration = now.since(self.started);
         // As behind the lane: what is cut has no status.
         let (status, cache) =
             if reason == Termination::Cut { (0, CacheResult::None) } else { (self.status, CacheResult::Hit) };
@@ -210,8 +210,8 @@ pub(super) struct Pending {
 /// Whether a reply has ended, and how.
 #[derive(Debug)]
 pub(super) enum Sent {
-    /// All of it has gone; the connection goes on, or not.
-    Done { keeps: bool },
+    /// All of it has gone at that time; the connection goes on, or not.
+    Done { keeps: bool, at: Tick },
     /// The client has left or takes nothing.
     Failed,
     /// The rest is to be sent.
@@ -249,7 +249,7 @@ impl Pending {
 
     /// The edge ends before the client has taken all.
     pub(super) fn cut(&self, edge: &Edge) {
-        self.account.close(edge, &self.route, Termination::Cut, 0);
+        self.account.close(edge, &self.route, Termination::Cut, 0, clock::now());
     }
 }
 
@@ -261,11 +261,12 @@ fn end(
     edge: &Edge,
     result: io::Result<()>,
 ) -> Sent {
+    let at = clock::now();
     let (reason, sent) = match result {
-        Ok(()) => (Termination::Done, Sent::Done { keeps }),
+        Ok(()) => (Termination::Done, Sent::Done { keeps, at }),
         Err(e) if e.kind() == io::ErrorKind::TimedOut => (Termination::ClientTimeout, Sent::Failed),
         Err(_) => (Termination::ClientClosed, Sent::Failed),
     };
-    account.close(edge, route, reason, reply.body_sent(account.length));
+    account.close(edge, route, reason, reply.body_sent(account.length), at);
     sent
 }
