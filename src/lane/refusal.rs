@@ -53,12 +53,14 @@ pub(super) async fn answer(edge: &Edge, mut framed: Framed, refusal: Refusal, cl
     let body = refusal.sentence() + "\n";
     let date = httpdate::fmt_http_date(clock::wall());
     let allow = if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
+    // RFC 9110 §9.3.2: no content follows the answer to a HEAD, even one that is refused.
+    let sent = if request_line(framed.ahead()).starts_with(b"HEAD ") { "" } else { &body };
     let reply = format!(
         "HTTP/1.1 {status} {phrase}\r\nDate: {date}\r\nContent-Type: text/plain; charset=utf-8\r\n{allow}\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+         Content-Length: {}\r\nConnection: close\r\n\r\n{sent}",
         body.len()
     );
-    log(edge, &mut framed, refusal, client, body.len());
+    log(edge, &mut framed, refusal, client, sent.len());
     framed.refuse(reply.as_bytes()).await;
 }
 
@@ -66,9 +68,7 @@ fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<Socket
     let (status, _) = refusal.status();
     let reason = refusal.termination();
     // What can be told of the request line; a line that makes no sense is left out.
-    let read: &[u8] = framed.ahead();
-    let line = read.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
-    let mut words = std::str::from_utf8(line).unwrap_or_default().split(' ');
+    let mut words = std::str::from_utf8(request_line(framed.ahead())).unwrap_or_default().split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     edge.metrics().unrouted().record(Method::of(method), status, CacheResult::None, std::time::Duration::ZERO);
     edge.metrics().terminated(reason);
@@ -97,6 +97,11 @@ fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<Socket
         request_id: "",
         generation: edge.peek().generation(),
     });
+}
+
+/// The first line of what was read, or what there is of it. Empty lines before it are passed over (RFC 9112 §2.2).
+fn request_line(read: &[u8]) -> &[u8] {
+    read.split(|b| matches!(b, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default()
 }
 
 fn clip(text: &str, max: usize) -> &str {

@@ -44,6 +44,7 @@ pub(super) fn answer_condition(session: &Session, ctx: &mut Ctx, response: &mut 
         let mut fields = response.headers.clone();
         validate::trim_to_304(&mut fields);
         replace_fields(response, &fields);
+        name_anew(response);
         ctx.bodyless = true;
     }
 }
@@ -54,6 +55,7 @@ pub(super) fn trim(session: &Session, response: &mut ResponseHeader) {
         let mut fields = response.headers.clone();
         validate::trim_to_304(&mut fields);
         replace_fields(response, &fields);
+        name_anew(response);
     }
 }
 
@@ -65,7 +67,13 @@ pub(super) fn cut(session: &Session, response: &mut ResponseHeader) -> RangeType
         return RangeType::None;
     }
     match range::judge(wanted.as_bytes()) {
-        range::Verdict::Cut => range_header_filter(request, response, Some(MAX_RANGES)),
+        range::Verdict::Cut => {
+            let part = range_header_filter(request, response, Some(MAX_RANGES));
+            if response.status != StatusCode::OK {
+                name_anew(response);
+            }
+            part
+        }
         range::Verdict::Unsatisfiable if request.method == Method::GET && response.status == StatusCode::OK => {
             refuse_range(response)
         }
@@ -73,11 +81,20 @@ pub(super) fn cut(session: &Session, response: &mut ResponseHeader) -> RangeType
     }
 }
 
+/// Gives the status the words that are its own: an origin's are those of the status it sent.
+fn name_anew(response: &mut ResponseHeader) {
+    // Nothing is refused: there is no phrase.
+    let _ = response.set_reason_phrase(None);
+}
+
 fn refuse_range(response: &mut ResponseHeader) -> RangeType {
     let complete = length(&response.headers).map_or("*".to_owned(), |n| n.to_string());
     let told = response.insert_header(CONTENT_RANGE, format!("bytes */{complete}"));
     match told.and_then(|()| response.insert_header(CONTENT_LENGTH, "0")).and_then(|()| response.set_status(416)) {
-        Ok(()) => RangeType::Invalid,
+        Ok(()) => {
+            name_anew(response);
+            RangeType::Invalid
+        }
         Err(_) => RangeType::None,
     }
 }
