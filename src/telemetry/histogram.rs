@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::shards::Sharded;
+
 /// Upper bounds of the buckets, inclusive, in nanoseconds. From half a millisecond, which separates answers from
 /// memory from answers from a backend, to a minute; three steps a decade keep the error of an interpolated
 /// quantile near a factor of two at worst while a route costs 19 time series.
@@ -34,7 +36,10 @@ const BUCKETS: usize = 17;
 
 /// Counts of durations by bucket, and their sum.
 #[derive(Debug, Default)]
-pub struct Histogram {
+pub struct Histogram(Sharded<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
     buckets: [AtomicU64; BUCKETS],
     /// Nanoseconds; wraps after 584 years of waiting.
     sum: AtomicU64,
@@ -56,18 +61,20 @@ impl Histogram {
     pub fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum.fetch_add(nanos, Ordering::Relaxed);
+        let counts = self.0.here();
+        counts.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        counts.sum.fetch_add(nanos, Ordering::Relaxed);
     }
 
     /// The counts now.
     pub fn read(&self) -> Reading {
         let buckets: [(f64, u64); BUCKETS] = std::array::from_fn(|i| {
             let bound = BOUNDS_NANOS.get(i).map_or(f64::INFINITY, |nanos| *nanos as f64 / 1e9);
-            (bound, self.buckets[i].load(Ordering::Relaxed))
+            (bound, self.0.all().map(|counts| counts.buckets[i].load(Ordering::Relaxed)).sum())
         });
+        let sum = self.0.all().fold(0u64, |sum, counts| sum.wrapping_add(counts.sum.load(Ordering::Relaxed)));
         let count = buckets.iter().map(|(_, n)| n).sum();
-        Reading { sum: self.sum.load(Ordering::Relaxed) as f64 / 1e9, count, buckets }
+        Reading { sum: sum as f64 / 1e9, count, buckets }
     }
 }
 

@@ -18,6 +18,7 @@ use super::histogram::Histogram;
 use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
 use super::lane::Lane;
 use super::names;
+use super::shards::Sharded;
 use super::tally::Tally;
 use super::termination::Termination;
 
@@ -194,10 +195,10 @@ impl Drop for InFlight {
 
 const CELLS: usize = Method::ALL.len() * StatusClass::ALL.len() * CacheResult::ALL.len();
 
-/// What is counted for one route: 3 KiB of counters, one for each combination of labels.
+/// What is counted for one route: 3 KiB of counters for each core, one for each combination of labels.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    requests: Box<[AtomicU64]>,
+    requests: Sharded<Box<[AtomicU64]>>,
     pub(super) rate_limited: Tally,
     pub(super) duration: Histogram,
 }
@@ -205,7 +206,7 @@ pub struct RouteMetrics {
 impl RouteMetrics {
     fn new() -> RouteMetrics {
         RouteMetrics {
-            requests: (0..CELLS).map(|_| AtomicU64::new(0)).collect(),
+            requests: Sharded::new(|| (0..CELLS).map(|_| AtomicU64::new(0)).collect()),
             rate_limited: Tally::new(names::RATE_SCOPES),
             duration: Histogram::default(),
         }
@@ -221,7 +222,7 @@ impl RouteMetrics {
     pub fn record(&self, method: Method, status: u16, cache: CacheResult, duration: Duration) {
         let class = StatusClass::of(status).index();
         let cell = (method.index() * StatusClass::ALL.len() + class) * CacheResult::ALL.len() + cache.index();
-        if let Some(count) = self.requests.get(cell) {
+        if let Some(count) = self.requests.here().get(cell) {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.duration.observe(duration);
@@ -234,8 +235,9 @@ impl RouteMetrics {
                 .iter()
                 .flat_map(move |class| CacheResult::ALL.iter().map(move |cache| (*method, *class, *cache)))
         });
-        labels.zip(&self.requests).filter_map(|((method, class, cache), count)| {
-            let count = count.load(Ordering::Relaxed);
+        labels.enumerate().filter_map(|(cell, (method, class, cache))| {
+            let of = |counts: &[AtomicU64]| counts.get(cell).map_or(0, |count| count.load(Ordering::Relaxed));
+            let count: u64 = self.requests.all().map(|counts| of(counts)).sum();
             (count > 0).then_some((method, class, cache, count))
         })
     }

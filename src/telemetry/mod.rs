@@ -17,6 +17,7 @@ pub mod names;
 pub mod page;
 pub mod process;
 pub mod record;
+mod shards;
 mod sink;
 pub mod tally;
 pub mod termination;

@@ -5,17 +5,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::shards::Sharded;
+
 /// One counter per word.
 #[derive(Debug)]
 pub struct Tally {
     words: &'static [&'static str],
-    counts: Box<[AtomicU64]>,
+    counts: Sharded<Box<[AtomicU64]>>,
 }
 
 impl Tally {
     /// A tally of `words`, all zero.
     pub fn new(words: &'static [&'static str]) -> Tally {
-        Tally { words, counts: words.iter().map(|_| AtomicU64::new(0)).collect() }
+        Tally { words, counts: Sharded::new(|| words.iter().map(|_| AtomicU64::new(0)).collect()) }
     }
 
     /// Counts `word`, or the last word if it is not listed.
@@ -25,14 +27,17 @@ impl Tally {
 
     /// Counts the word at `index`; out of range counts nothing.
     pub fn add_at(&self, index: usize) {
-        if let Some(count) = self.counts.get(index) {
+        if let Some(count) = self.counts.here().get(index) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Every word with its count, in the order of the list.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.words.iter().copied().zip(self.counts.iter().map(|c| c.load(Ordering::Relaxed)))
+        let of = |index: usize| {
+            self.counts.all().filter_map(move |counts| counts.get(index)).map(|c| c.load(Ordering::Relaxed))
+        };
+        self.words.iter().enumerate().map(move |(index, word)| (*word, of(index).sum()))
     }
 }
 
