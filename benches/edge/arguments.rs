@@ -10,13 +10,14 @@ pub(crate) const USAGE: &str = "\
 cargo bench --bench edge -- [OPTION]... [SCENARIO]...
 
   --quick           2 rounds of 1 s
-  --rounds N        1 to 50; default 3
-  --seconds N       of a round of an edge, 1 to 60; default 3
+  --rounds N        1 to 50; default 5
+  --seconds N       of a round of an edge, 1 to 60; default 2
   --only LIST       of floor, hedgerow, nginx, haproxy and varnish, with commas; default all that are there
   --binary PATH     Hedgerow's release binary; default target/release/hedgerow
+  --record          write docs/bench/edge.md, too
   --list            print the scenarios and end
 
-Default are all scenarios.
+Default are all scenarios. `idle` opens 10,000 connections: it needs `ulimit -Hn` of 12000.
 ";
 
 pub(crate) struct Arguments {
@@ -26,6 +27,7 @@ pub(crate) struct Arguments {
     pub(crate) seconds: Duration,
     pub(crate) only: Vec<Kind>,
     pub(crate) binary: PathBuf,
+    pub(crate) record: bool,
     pub(crate) list: bool,
 }
 
@@ -35,10 +37,11 @@ impl Arguments {
         let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
         let mut read = Arguments {
             scenarios: Vec::new(),
-            rounds: 3,
-            seconds: Duration::from_secs(3),
-            only: Kind::PROGRAMS.to_vec(),
+            rounds: 5,
+            seconds: Duration::from_secs(2),
+            only: Kind::ALL.to_vec(),
             binary: folder.join("release/hedgerow"),
+            record: false,
             list: false,
         };
         while let Some(word) = words.next() {
@@ -51,6 +54,7 @@ impl Arguments {
                 "--seconds" => read.seconds = Duration::from_secs(number(&word, &value()?, 60)?),
                 "--only" => read.only = value()?.split(',').map(program).collect::<Result<_, _>>()?,
                 "--binary" => read.binary = PathBuf::from(value()?),
+                "--record" => read.record = true,
                 "--list" => read.list = true,
                 _ => {
                     let found = scenario::all().into_iter().find(|scenario| scenario.word == word);
@@ -66,7 +70,7 @@ impl Arguments {
 
     /// How long the load goes on before it counts.
     pub(crate) fn warm(&self) -> Duration {
-        self.seconds / 5
+        Duration::from_millis(200).max(self.seconds / 10)
     }
 }
 
@@ -83,6 +87,6 @@ fn number(word: &str, value: &str, most: u64) -> Result<u64, String> {
 }
 
 fn program(name: &str) -> Result<Kind, String> {
-    let found = Kind::PROGRAMS.into_iter().find(|kind| kind.name() == name);
+    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
     found.ok_or_else(|| format!("no edge is called {name:?}"))
 }

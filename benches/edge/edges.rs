@@ -12,7 +12,7 @@ use crate::configs;
 use crate::cores::{self, Cores};
 use crate::load::expected::Mark;
 use crate::ports;
-use crate::scenario::{Ask, Scenario};
+use crate::scenario::{Ask, Entrant};
 use crate::server::{self, Folder, Server};
 
 /// How long one may take to start.
@@ -25,44 +25,28 @@ pub(crate) enum Kind {
     /// A prepared response; see [`crate::serve`].
     Floor,
     Hedgerow,
-    /// With an access log.
-    HedgerowLog,
     Nginx,
-    /// With an access log.
-    NginxLog,
     Haproxy,
     Varnish,
 }
 
 impl Kind {
-    /// All, one of each program.
-    pub(crate) const PROGRAMS: [Kind; 5] = [Kind::Floor, Kind::Hedgerow, Kind::Nginx, Kind::Haproxy, Kind::Varnish];
+    pub(crate) const ALL: [Kind; 5] = [Kind::Floor, Kind::Hedgerow, Kind::Nginx, Kind::Haproxy, Kind::Varnish];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Floor => "floor",
             Kind::Hedgerow => "hedgerow",
-            Kind::HedgerowLog => "hedgerow, log",
             Kind::Nginx => "nginx",
-            Kind::NginxLog => "nginx, log",
             Kind::Haproxy => "haproxy",
             Kind::Varnish => "varnish",
-        }
-    }
-
-    /// The one of [`Kind::PROGRAMS`] that it is a variant of.
-    pub(crate) fn program(self) -> Kind {
-        match self {
-            Kind::HedgerowLog => Kind::Hedgerow,
-            Kind::NginxLog => Kind::Nginx,
-            kind => kind,
         }
     }
 
     pub(crate) fn mark(self) -> Mark {
         match self {
             Kind::Floor => Mark::None,
-            Kind::Hedgerow | Kind::HedgerowLog | Kind::Nginx | Kind::NginxLog => Mark::CacheStatus,
+            Kind::Hedgerow | Kind::Nginx => Mark::CacheStatus,
             Kind::Haproxy => Mark::Age,
             Kind::Varnish => Mark::Varnish,
         }
@@ -81,7 +65,7 @@ impl Program {
     /// Looks for it; Hedgerow is at `binary`.
     pub(crate) fn find(kind: Kind, binary: &Path) -> Result<Program, String> {
         let missing = |kind: Kind| format!("{} is not installed; it is left out", kind.name());
-        let (path, flag) = match kind.program() {
+        let (path, flag) = match kind {
             Kind::Floor => return Ok(Program { kind, path: own()?, version: String::new() }),
             // It is started in another folder than this one.
             Kind::Hedgerow => {
@@ -95,34 +79,33 @@ impl Program {
         Ok(Program { kind, path, version })
     }
 
-    /// Starts `kind`, a variant of it, in front of `origins` and waits until it accepts connections.
+    /// Starts it as `entrant` in front of `origins` and waits until it accepts connections.
     pub(crate) fn start(
         &self,
-        kind: Kind,
-        scenario: &Scenario,
+        entrant: &Entrant,
         origins: &[SocketAddr],
         cores: Cores,
     ) -> Result<Edge, Box<dyn Error>> {
         // Varnish compiles its configuration to a library in its folder, which no file system in memory need execute.
         let memory = Path::new(MEMORY);
-        let base = if kind != Kind::Varnish && memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let base = if self.kind != Kind::Varnish && memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let folder = Folder::new(&base)?;
         let (address, admin) = (free()?, free()?);
         let place = configs::Place { folder: folder.path(), address, admin, origins };
         let mut command = cores::on(cores.edge, &self.path);
         let config = |name: &str, text: String| fs::write(folder.path().join(name), text);
-        match kind {
+        match self.kind {
             Kind::Floor => {
-                let Ask { conditional, body, .. } = scenario.ask;
+                let Ask { conditional, body, .. } = entrant.ask;
                 let (status, body) = if conditional { (304, 0) } else { (200, body) };
                 command.args(["--serve", "floor", &address.to_string(), &status.to_string(), &body.to_string()]);
             }
-            Kind::Hedgerow | Kind::HedgerowLog => {
-                config("hedgerow.toml", configs::hedgerow(&place, scenario, kind == Kind::HedgerowLog))?;
+            Kind::Hedgerow => {
+                config("hedgerow.toml", configs::hedgerow(&place, entrant))?;
                 command.args(["run", "--config", "hedgerow.toml"]);
             }
-            Kind::Nginx | Kind::NginxLog => {
-                config("nginx.conf", configs::nginx(&place, kind == Kind::NginxLog))?;
+            Kind::Nginx => {
+                config("nginx.conf", configs::nginx(&place, entrant.log))?;
                 command.arg("-p").arg(folder.path()).args(["-c", "nginx.conf"]);
             }
             Kind::Haproxy => {
@@ -135,13 +118,13 @@ impl Program {
             }
         }
         let server = Server::start(&mut command, folder)?;
-        Ok(Edge { kind, address, server: awaited(kind.name(), server, address)? })
+        Ok(Edge { entrant: *entrant, address, server: awaited(self.kind.name(), server, address)? })
     }
 }
 
 /// An edge at work; dropped, it is ended.
 pub(crate) struct Edge {
-    pub(crate) kind: Kind,
+    pub(crate) entrant: Entrant,
     pub(crate) address: SocketAddr,
     pub(crate) server: Server,
 }

@@ -1,18 +1,20 @@
-//! A scenario's course: all edges are started, stored in what they are to hit, and measured in rounds.
+//! A scenario's course under load: all edges are started, filled, and measured in rounds, one at a time.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use crate::arguments::Arguments;
-use crate::cores::Cores;
+use hedgerow::clock;
+
+use crate::Bench;
+use crate::content;
 use crate::cpu;
-use crate::edges::{Edge, Origin, Program};
+use crate::edges::{Edge, Kind, Origin};
 use crate::load::Load;
-use crate::load::expected::{Expected, Mark};
 use crate::load::pace::Pace;
 use crate::load::requests::Requests;
-use crate::scenario::{Ask, Class, Scenario};
+use crate::report::median;
+use crate::scenario::{Entrant, Measure, Scenario};
 
 /// What one round of an edge came to.
 pub(crate) struct Round {
@@ -26,68 +28,94 @@ pub(crate) struct Round {
     pub(crate) load: f64,
 }
 
-/// Measures each of the scenario's edges that is among `programs` in every round, and returns the rounds of each.
-pub(crate) fn run(
-    scenario: &Scenario,
-    programs: &[Program],
-    arguments: &Arguments,
-    cores: Cores,
-) -> Result<Vec<(Edge, Vec<Round>)>, Box<dyn Error>> {
-    let origin = Origin::start(scenario.backends, cores)?;
+/// What each entrant came to in all rounds.
+pub(crate) type Measured<T> = Vec<(Entrant, Vec<T>)>;
+
+/// What an open load asks for: requests per second, and the seed of the moments at which they are due.
+type Open = Option<(f64, u64)>;
+
+/// Measures each entrant whose program is there in every round. An open load's rate is returned as well.
+pub(crate) fn run(scenario: &Scenario, bench: &Bench) -> Result<(Option<f64>, Measured<Round>), Box<dyn Error>> {
+    let origin = Origin::start(scenario.backends, bench.cores)?;
     let mut edges = Vec::new();
-    for kind in scenario.edges {
-        let Some(program) = programs.iter().find(|program| program.kind == kind.program()) else { continue };
-        let edge = program.start(*kind, scenario, &origin.addresses, cores)?;
-        store(&edge, scenario.ask).map_err(|error| told(&edge, scenario, &*error))?;
-        edges.push((edge, requests(scenario.ask), Vec::new()));
+    for entrant in &scenario.entrants {
+        let Some(program) = bench.program(entrant.kind) else { continue };
+        let edge = program.start(entrant, &origin.addresses, bench.cores)?;
+        content::store(&edge).map_err(|error| told(&edge, scenario, &*error))?;
+        edges.push((edge, content::requests(entrant.ask), Vec::new()));
     }
-    for round in 0..arguments.rounds {
+    let rate = match scenario.measure {
+        Measure::Open => Some(half(scenario, &mut edges, bench)?),
+        Measure::Closed | Measure::Idle => None,
+    };
+    if let Some(rate) = rate {
+        note(&format!("{rate:.0} requests/s are due.\n"));
+    }
+    for round in 0..bench.arguments.rounds {
         let mut turn: Vec<_> = edges.iter_mut().collect();
         // Every other round in the other order, so that drift of the machine favours nobody.
         if round % 2 == 1 {
             turn.reverse();
         }
         for (edge, requests, rounds) in turn {
-            let measured = measure(edge, scenario, requests, arguments);
-            rounds.push(measured.map_err(|error| told(edge, scenario, &*error))?);
+            let open = rate.map(|rate| (rate, round as u64));
+            let mut tries = 1;
+            rounds.push(loop {
+                match measure(edge, scenario, requests, open, bench) {
+                    Ok(measured) => break measured,
+                    Err(error) if tries == TRIES => return Err(told(edge, scenario, &*error).into()),
+                    Err(error) => note(&again(edge, &error.to_string())),
+                }
+                tries += 1;
+            });
         }
     }
-    Ok(edges.into_iter().map(|(edge, _, rounds)| (edge, rounds)).collect())
+    Ok(edges.into_iter().map(|(edge, _, rounds)| (edge.entrant, rounds)).collect())
 }
 
-fn told(edge: &Edge, scenario: &Scenario, error: &dyn Error) -> String {
-    format!("{} in {}: {error}\n{}", edge.kind.name(), scenario.word, edge.server.said())
+/// What went wrong, with the edge's own words.
+pub(crate) fn told(edge: &Edge, scenario: &Scenario, error: &dyn Error) -> String {
+    format!("{} in {}: {error}\n{}", edge.entrant.name(), scenario.word, edge.server.said())
 }
 
-/// Puts everything that will be asked for into an edge's cache, and sees that it is there.
-fn store(edge: &Edge, ask: Ask) -> Result<(), Box<dyn Error>> {
-    if edge.kind.mark() == Mark::None || ask.class != Class::Hit {
-        return Ok(());
+/// Why a round is measured again, in a line.
+fn again(edge: &Edge, problem: &str) -> String {
+    let fields = ["HTTP/", "Proxy-Status:"];
+    let (first, rest) = problem.split_once('\n').unwrap_or((problem, ""));
+    let told: Vec<&str> = rest.lines().filter(|line| fields.iter().any(|field| line.starts_with(field))).collect();
+    format!("A round of {} is measured again: {first} {}\n", edge.entrant.name(), told.join(", "))
+}
+
+/// Half of what nginx can do in a closed loop; without nginx, of what the slowest can.
+fn half(scenario: &Scenario, edges: &mut [(Edge, Requests, Vec<Round>)], bench: &Bench) -> Result<f64, Box<dyn Error>> {
+    let is_nginx = |edge: &Edge| edge.entrant.kind == Kind::Nginx;
+    let alone = edges.iter().any(|(edge, ..)| is_nginx(edge));
+    let mut slowest = f64::INFINITY;
+    for (edge, requests, _) in edges.iter_mut().filter(|(edge, ..)| !alone || is_nginx(edge)) {
+        let rounds: Result<Vec<Round>, _> = (0..3).map(|_| measure(edge, scenario, requests, None, bench)).collect();
+        slowest = slowest.min(median(&rounds?, |round| round.rate));
     }
-    let whole = Ask { conditional: false, ..ask };
-    let mut load = Load::new(Expected { hit: false, ..expected(edge, whole) })?;
-    // A request that comes while the same is being fetched would be a hit.
-    load.connect(edge.address, if ask.keys == 1 { 1 } else { 16 })?;
-    load.run(&mut Requests::each(&path(whole), ask.keys), Pace::Count(ask.keys as usize))?;
-    load.expect(expected(edge, whole));
-    load.run(&mut Requests::each(&path(whole), ask.keys), Pace::Count(ask.keys as usize))?;
-    Ok(())
+    Ok(slowest / 2.0)
 }
 
 fn measure(
     edge: &Edge,
     scenario: &Scenario,
     requests: &mut Requests,
-    arguments: &Arguments,
+    open: Open,
+    bench: &Bench,
 ) -> Result<Round, Box<dyn Error>> {
-    let mut load = Load::new(expected(edge, scenario.ask))?;
+    let pace = |lasts: Duration| match open {
+        Some((rate, seed)) => Pace::open(rate, lasts, seed),
+        None => Pace::Closed { until: clock::now() + lasts },
+    };
+    let mut load = Load::new(content::expected(edge, edge.entrant.ask))?;
     load.connect(edge.address, scenario.connections)?;
-    load.run(requests, Pace::closed(arguments.warm()))?;
-    let before = used(&edge.server.processes());
+    load.run(requests, pace(bench.arguments.warm()))?;
     let own = || used(&[std::process::id()]).into_values().sum::<Duration>();
-    let begin = own();
-    let tally = load.run(requests, Pace::closed(arguments.seconds))?;
-    let after = used(&edge.server.processes());
+    let (before, own_before) = (used(&edge.server.processes()), own());
+    let tally = load.run(requests, pace(bench.arguments.seconds))?;
+    let (after, own_after) = (used(&edge.server.processes()), own());
     let spent: Duration =
         after.iter().map(|(process, used)| used.saturating_sub(before.get(process).copied().unwrap_or_default())).sum();
     let seconds = tally.lasted.as_secs_f64();
@@ -95,7 +123,7 @@ fn measure(
         cpu: spent.as_secs_f64() * 1e6 / tally.requests as f64,
         rate: tally.requests as f64 / seconds,
         latencies: [0.5, 0.99, 0.999].map(|quantile| tally.quantile(quantile)),
-        load: (own() - begin).as_secs_f64() / seconds,
+        load: (own_after - own_before).as_secs_f64() / seconds,
     })
 }
 
@@ -103,27 +131,4 @@ fn measure(
 /// it finds stored, which finds nothing.
 fn used(processes: &[u32]) -> BTreeMap<u32, Duration> {
     processes.iter().filter_map(|process| Some((*process, cpu::used(&[*process])?))).collect()
-}
-
-fn requests(ask: Ask) -> Requests {
-    match ask.keys {
-        1 if ask.conditional => Requests::one(&key(ask), "If-None-Match: \"bench\"\r\n"),
-        1 => Requests::one(&key(ask), ""),
-        keys => Requests::zipf(&path(ask), keys),
-    }
-}
-
-/// Of all that is asked for, but for the key.
-fn path(ask: Ask) -> String {
-    format!("/{}/{}/", ask.class.name(), ask.body)
-}
-
-/// The path of the first.
-fn key(ask: Ask) -> String {
-    path(ask) + "0000000"
-}
-
-fn expected(edge: &Edge, ask: Ask) -> Expected {
-    let (status, body) = if ask.conditional { (304, 0) } else { (200, ask.body) };
-    Expected { status, body, mark: edge.kind.mark(), hit: ask.class == Class::Hit }
 }

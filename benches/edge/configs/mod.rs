@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::scenario::Scenario;
+use crate::scenario::Entrant;
 use crate::server;
 
 /// What all configurations depend on.
@@ -30,11 +30,14 @@ impl Place<'_> {
     }
 }
 
-pub(crate) fn hedgerow(place: &Place<'_>, scenario: &Scenario, log: bool) -> String {
-    let log =
-        if log { format!("output = \"{}/access.log\"", place.folder.display()) } else { "format = \"off\"".to_owned() };
+pub(crate) fn hedgerow(place: &Place<'_>, entrant: &Entrant) -> String {
+    let log = if entrant.log {
+        format!("output = \"{}/access.log\"", place.folder.display())
+    } else {
+        "format = \"off\"".to_owned()
+    };
     // The default, but where that many do not fit.
-    let memory = if scenario.ask.keys > 500_000 { "4GiB" } else { "1GiB" };
+    let memory = if entrant.ask.keys > 500_000 { "4GiB" } else { "1GiB" };
     let servers = place.servers(", ", |_, origin| format!("\"{origin}\""));
     place.fill(include_str!("hedgerow.toml"), &servers).replace("@LOG@", &log).replace("@MEMORY@", memory)
 }

@@ -33,10 +33,6 @@ pub(crate) struct Open {
 }
 
 impl Pace {
-    pub(crate) fn closed(lasts: Duration) -> Pace {
-        Pace::Closed { until: clock::now() + lasts }
-    }
-
     /// All are asked the same moments for the same seed.
     pub(crate) fn open(rate: f64, lasts: Duration, seed: u64) -> Pace {
         let now = clock::now();

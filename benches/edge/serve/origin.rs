@@ -6,6 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+/// The validator of everything.
+pub(crate) const ETAG: &str = "\"bench\"";
 /// What bodies consist of.
 pub(crate) const FILL: u8 = b'x';
 
@@ -30,7 +32,7 @@ fn response(kind: &[u8]) -> Rc<[u8]> {
     let size: usize = parts.next().and_then(|size| size.parse().ok()).unwrap_or_default();
     let lifetime = if class == "hit" { "public, max-age=86400" } else { "no-store" };
     let mut response = format!(
-        "HTTP/1.1 200 OK\r\nDate: {}\r\nETag: \"bench\"\r\nCache-Control: {lifetime}\r\n\
+        "HTTP/1.1 200 OK\r\nDate: {}\r\nETag: {ETAG}\r\nCache-Control: {lifetime}\r\n\
          Content-Type: application/octet-stream\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
          Content-Length: {size}\r\n\r\n",
         httpdate::fmt_http_date(hedgerow::clock::wall())
