@@ -64,7 +64,7 @@ pub(crate) struct Program {
 impl Program {
     /// Looks for it; Hedgerow is at `binary`.
     pub(crate) fn find(kind: Kind, binary: &Path) -> Result<Program, String> {
-        let missing = |kind: Kind| format!("{} is not installed; it is left out", kind.name());
+        let missing = |kind: Kind| format!("{} is not installed", kind.name());
         let (path, flag) = match kind {
             Kind::Floor => return Ok(Program { kind, path: own()?, version: String::new() }),
             // It is started in another folder than this one.

@@ -26,18 +26,17 @@ impl Page {
         let versions = bench.programs.iter().map(|program| program.version.as_str()).filter(|said| !said.is_empty());
         let day: String = humantime::format_rfc3339_seconds(clock::wall()).to_string().chars().take(10).collect();
         let mut conditions = format!(
-            "{day}; {}; {}. {} rounds of {} s each. Load average at the start {}",
+            "{day}; {}; {}. {} rounds of {} s each.",
             bench.machine,
             versions.collect::<Vec<_>>().join(", "),
             bench.arguments.rounds,
             bench.arguments.seconds.as_secs(),
-            load_average(),
         );
-        println!("edge: {conditions}");
         for missing in &bench.missing {
-            println!("edge: {missing}");
-            conditions += &format!("; {missing}");
+            conditions += &format!(" Left out: {missing}.");
         }
+        conditions += &format!(" Load average at the start {}", load_average());
+        println!("edge: {conditions}\n");
         Page { conditions, lines: String::new(), figures: Vec::new() }
     }
 
