@@ -6,7 +6,7 @@ SUITE  := tests/conformance
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e conformance conformance-update build fmt lint bench bench-cache bench-peers bench-tail deny clean deps e2e-deps suite-deps
+.PHONY: help run test e2e conformance conformance-update build fmt lint bench bench-parts bench-cache bench-tail deny clean deps e2e-deps suite-deps
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,14 +37,14 @@ lint: deps ## Check the format and run clippy; a warning is an error
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: deps ## Measure the pure half, purges, and balancing over loopback (a few minutes)
+bench: build ## Measure what a request costs beside nginx, HAProxy, Varnish and the floor (18 minutes; EDGE=--help)
+	cargo bench --locked --bench edge -- --binary $(abspath $(BINARY)) $(EDGE)
+
+bench-parts: deps ## Measure the pure half, purges, and balancing over loopback (a few minutes)
 	cargo bench --locked --bench policy --bench purge --bench balance
 
 bench-cache: deps ## Measure hit ratio against LRU, and resident memory against the bound (a few minutes, 1 GB)
 	cargo bench --locked --bench hit_ratio --bench memory
-
-bench-peers: build ## Measure CPU per request beside nginx (needs nginx and wrk)
-	@benches/compare.sh $(BINARY)
 
 bench-tail: build ## Measure what clients see of sick backends and of overload, beside nginx and HAProxy (45 minutes)
 	cargo bench --locked --bench tail -- --binary $(abspath $(BINARY)) $(TAIL)

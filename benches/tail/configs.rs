@@ -1,10 +1,10 @@
 //! How each proxy is configured.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::scenario::Caching;
+use crate::server;
 
 /// What a configuration depends on besides addresses.
 #[derive(Clone, Copy)]
@@ -52,12 +52,6 @@ pub(crate) fn nginx(
              proxy_cache_background_update on;"
         }
     };
-    // Or its worker cannot enter the folder. Only root's home has this file's owner's rights.
-    let user = if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
-        "user root;"
-    } else {
-        ""
-    };
     include_str!("nginx.conf")
         .replace("@FOLDER@", &folder.display().to_string())
         .replace("@ADDRESS@", &address.to_string())
@@ -65,7 +59,7 @@ pub(crate) fn nginx(
         .replace("@CACHE@", cache)
         .replace("@ZONE@", zone)
         .replace("@LIMIT@", &limit)
-        .replace("@USER@", user)
+        .replace("@USER@", server::nginx_user())
 }
 
 pub(crate) fn haproxy(address: SocketAddr, backends: &[SocketAddr], setup: Setup) -> String {

@@ -15,6 +15,7 @@ mod backends;
 mod configs;
 mod content;
 mod course;
+#[path = "../common/cpu.rs"]
 mod cpu;
 mod fault;
 #[path = "../common/figures.rs"]
@@ -25,12 +26,15 @@ mod machine;
 mod measures;
 mod overload;
 mod page;
+#[path = "../common/ports.rs"]
 mod ports;
 mod proxy;
 mod record;
 mod report;
 mod run;
 mod scenario;
+#[path = "../common/server.rs"]
+mod server;
 mod timer;
 mod verdict;
 mod workers;

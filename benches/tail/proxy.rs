@@ -1,11 +1,11 @@
 //! The proxies: how each is found, started and ended.
 
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -13,9 +13,10 @@ use tokio::net::TcpStream;
 use crate::answer;
 use crate::configs::{self, Setup};
 use crate::content::READY;
-use crate::{cpu, ports};
+use crate::ports;
+use crate::server::{self, Folder, Server};
 
-/// How long a proxy may take to start, and to end.
+/// How long a proxy may take to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,11 +61,7 @@ impl Program {
         let path = match kind {
             // It is started in another folder than this one.
             Kind::Hedgerow => fs::canonicalize(binary).ok().filter(|path| path.is_file()),
-            _ => {
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let mut folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-                folders.find_map(|folder| Some(folder.join(kind.program())).filter(|path| path.is_file()))
-            }
+            _ => server::installed(kind.program()),
         };
         let missing = || match kind {
             Kind::Hedgerow => format!("there is no {}; `make build` makes it", binary.display()),
@@ -72,20 +69,16 @@ impl Program {
         };
         let path = path.ok_or_else(missing)?;
         let flag = if kind == Kind::Hedgerow { "--version" } else { "-v" };
-        let said = Command::new(&path).arg(flag).output().map_err(|error| format!("{}: {error}", path.display()))?;
-        let said = [said.stdout, said.stderr].concat();
-        let line = String::from_utf8_lossy(&said).lines().next().unwrap_or_default().to_owned();
-        let version = line.replace("nginx version: nginx/", "nginx ").replace("HAProxy version", "HAProxy");
-        let version = version.split(" 20").next().unwrap_or_default().to_owned();
+        let version = server::version(&path, flag).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Program { kind, path, version })
     }
 
     /// Starts it in front of `backends`, in a folder of its own, and waits until it passes requests on.
     pub(crate) async fn start(&self, backends: &[SocketAddr], setup: Setup) -> Result<Running, Box<dyn Error>> {
-        let folder = Folder::new()?;
+        let folder = Folder::new(&std::env::temp_dir())?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let at = &folder.0;
+        let at = folder.path();
         let (name, text, before): (_, _, &[&str]) = match self.kind {
             Kind::Nginx => ("nginx.conf", configs::nginx(at, address, backends, setup, false), &["-p", ".", "-c"]),
             Kind::NginxLimited => {
@@ -98,19 +91,16 @@ impl Program {
         };
         let config = at.join(name);
         fs::write(&config, text)?;
-        let log = at.join("log");
         let mut command = Command::new(&self.path);
-        command.args(before).arg(&config).current_dir(at).stdin(Stdio::null());
-        let child = command.stdout(File::create(&log)?).stderr(File::create(&log)?).spawn()?;
-        let mut running = Running { child, address, admin: (self.kind == Kind::Hedgerow).then_some(admin), folder };
+        let server = Server::start(command.args(before).arg(&config), folder)?;
+        let mut running = Running { server, address, admin: (self.kind == Kind::Hedgerow).then_some(admin) };
         let until = tokio::time::Instant::now() + PATIENCE;
         loop {
             if answers(address).await {
                 return Ok(running);
             }
-            if tokio::time::Instant::now() > until || running.child.try_wait()?.is_some() {
-                let said = fs::read_to_string(running.folder.0.join("log")).unwrap_or_default();
-                return Err(format!("{} does not answer:\n{said}", self.kind.name()).into());
+            if tokio::time::Instant::now() > until || running.server.has_ended()? {
+                return Err(format!("{} does not answer:\n{}", self.kind.name(), running.server.said()).into());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -122,18 +112,17 @@ async fn answers(address: SocketAddr) -> bool {
     matches!(asked, Ok(Ok(answer)) if answer.status == 200)
 }
 
-/// A proxy at work; dropped, it is ended and its folder removed.
+/// A proxy at work.
 pub(crate) struct Running {
-    child: Child,
+    server: Server,
     pub(crate) address: SocketAddr,
     admin: Option<SocketAddr>,
-    folder: Folder,
 }
 
 impl Running {
     /// Its processes.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        cpu::family(self.child.id())
+        self.server.processes()
     }
 
     /// What Hedgerow's gauges count as in flight: of clients and to backends. `None` for others.
@@ -146,41 +135,5 @@ impl Running {
         let values = text.lines().filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)));
         let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         Ok(Some(values.sum::<f64>() as u64))
-    }
-}
-
-impl Drop for Running {
-    /// Asks it to end, since nginx's workers outlive a master that is killed; then kills it.
-    fn drop(&mut self) {
-        let asked = Command::new("sh").arg("-c").arg(format!("kill -TERM {}", self.child.id())).status();
-        let until = tokio::time::Instant::now() + PATIENCE;
-        while asked.is_ok() && tokio::time::Instant::now() < until {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
-            }
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        // It may have ended just now.
-        let _killed = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-/// A temporary folder.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> io::Result<Folder> {
-        let name = format!("hedgerow-bench-tail-{}-{:08x}", std::process::id(), fastrand::u32(..));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path)?;
-        Ok(Folder(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left behind is a few files among temporary ones.
-        let _left = fs::remove_dir_all(&self.0);
     }
 }
