@@ -106,6 +106,98 @@ impl Logged {
 }
 
 #[tokio::test]
+async fn who_answers_is_told_by_the_metric() {
+    let origin = Origin::start().await;
+    origin.otherwise(|seen| {
+        let reply = Reply::fresh(3600, format!("page {}", seen.path()));
+        match seen.path() {
+            "/told" => reply.header("Vary", "X-Forwarded-Proto, X-Forwarded-For"),
+            "/class" => reply.header("Vary", "X-Device-Class"),
+            "/fields" => reply.header("Vary", "Accept-Encoding, Cookie"),
+            _ => reply,
+        }
+    });
+    let more = "priority_header = \"X-Priority\"\n[route.cache.key]\n\
+                template = \"{scheme}{host}{path}{query}{header:x-tenant}{device}{cookie:cur}\"\n\
+                device = [{ class = \"mobile\", user_agent = \"*Mobile*\" }]\n\
+                query = { drop = [\"utm_*\"], sort = true }\n\
+                [[route]]\npool = \"web\"\nmatch = { path = \"/off\" }\ncache.enabled = false\n\
+                [[route]]\npool = \"web\"\nmatch = { path = \"/rated\" }\nrate = { total = \"1000/s\" }\n";
+    let edge = Edge::start(&(over(&[origin.addr()], more) + UNREVEALED)).await;
+    let get = Request::get;
+    let mobile = ("User-Agent", "A Mobile One");
+    for (primed, asked, expected) in [
+        (get("/a"), get("/a"), "served"),
+        (get("/a"), Request::head("/a"), "served"),
+        (get("/a?b=1&a=2"), get("/./%61?a=2&utm_x=1&b=1").host("EDGE.test.:80"), "served"),
+        (get("/a"), get("/a").header("X-Forwarded-Proto", "https").header("X-Forwarded-Host", "b"), "served"),
+        (
+            get("/told"),
+            get("/told").header("X-Forwarded-Proto", "https").header("X-Forwarded-For", "1.2.3.4"),
+            "served",
+        ),
+        (
+            get("/a").header(mobile.0, mobile.1),
+            get("/a").header(mobile.0, "mobile two").header("x-tenant", "1"),
+            "not-stored",
+        ),
+        (get("/a").header(mobile.0, mobile.1), get("/a").header(mobile.0, "mobile two"), "served"),
+        (get("/a").header("X-Tenant", "1"), get("/a").header("x-tenant", "1"), "served"),
+        (get("/a").header("X-Tenant", "1"), get("/a").header("x-tenant", "2"), "not-stored"),
+        (get("/a").header("Cookie", "cur=1"), get("/a").header("cookie", "x=y; cur=1"), "served"),
+        (get("/fields").header("Cookie", "x"), get("/fields").header("cookie", "x"), "served"),
+        (get("/fields").header("Cookie", "x"), get("/fields").header("cookie", "y"), "not-stored"),
+        (get("/class"), get("/class"), "variant"),
+        (get("/a"), get("/a").header("X-Device-Class", "mobile"), "served"),
+        (get("/a"), get("/a").header("If-None-Match", "*").header("Connection", "close"), "served"),
+        (get("/a"), get("/a").header("Authorization", "Basic x").header("Accept", "*/*"), "served"),
+        (get("/a"), Request::post("/a", ""), "method"),
+        (get("/a"), get("/a").http10(), "version"),
+        (get("/a"), get("http://edge.test/a"), "target"),
+        (get("/a"), get("/../a"), "target"),
+        (get("/a"), get("/a").body("b"), "body"),
+        (get("/a"), get("/a").header("Expect", "100-continue"), "expect"),
+        (get("/a"), get("/a").header("Connection", "X-Tenant").header("X-Tenant", "1"), "connection"),
+        (get("/a"), get("/a").header("Range", "bytes=0-1"), "range"),
+        (get("/a"), get("/a").header("If-Match", "*"), "precondition"),
+        (get("/a"), get("/a").header("Cache-Control", "max-age=1000"), "cache-control"),
+        (get("/a"), get("/a").header("Pragma", "no-cache"), "cache-control"),
+        (get("/a"), get("/a").header("X-Request-Timeout-Ms", "5000"), "deadline"),
+        (get("/a"), slow(get("/a")), "underscore"),
+        (get("/a"), get("/a").header("X-Priority", "critical"), "told"),
+        (get("/off"), get("/off"), "cache-off"),
+        (get("/rated"), get("/rated"), "rate-limit"),
+        (get("/a"), get("/a").host("b.test"), "not-stored"),
+    ] {
+        edge.fetch(&primed).await;
+        let before = outcome(&edge, expected).await;
+        edge.fetch(&asked).await;
+        assert_eq!(outcome(&edge, expected).await, before + 1.0, "{expected}: {asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_told_the_key_is_told_it_for_hits_too() {
+    let origin = Origin::start().await;
+    origin.otherwise(page);
+    let reveal = "[cache]\nreveal = { clients = [\"192.0.2.0/24\"], header = \"X-Why\", secret = \"open-sesame\" }\n";
+    let trusted = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+    let edge = Edge::start(&(over(&[origin.addr()], "") + trusted + reveal)).await;
+    edge.get("/a").await.expect(200);
+    for (name, value, told) in [
+        ("X-Forwarded-For", "192.0.2.9", true),
+        ("X-Forwarded-For", "198.51.100.9", false),
+        ("X-Why", "open-sesame", true),
+        ("X-Why", "open-barley", false),
+    ] {
+        let hit = edge.fetch(&Request::get("/a").header(name, value)).await;
+        is_hit(&hit, "/a");
+        assert_eq!(hit.cache_status().param("key").is_some(), told, "{name}: {value}: {hit}");
+    }
+    assert_eq!((served(&edge).await, outcome(&edge, "reveal").await), (1.0, 3.0));
+}
+
+#[tokio::test]
 async fn pipelined_hits_and_a_miss_between_them_come_in_order() {
     let (origin, edge) = house("", &["/a", "/b"]).await;
     let gate = Gate::new();
@@ -988,7 +1080,9 @@ mod equivalence {
         /// The answers in the lane (if it will) and behind it, to who is not the first to ask.
         async fn ask(&mut self, asked: &Asked) -> (Response, Response) {
             let plain = asked.request();
-            let slow = plain.clone().header("x_slow", 1);
+            // What a lane that overlooks a field would answer with.
+            self.behind.ask(&self.edge, &slow(Request::get(&asked.target).host(asked.host))).await;
+            let slow = slow(plain.clone());
             for _ in 0..2 {
                 self.behind.ask(&self.edge, &slow).await;
             }
