@@ -30,10 +30,11 @@ const fn cpu(scenario: &'static str, this: &'static str, that: &'static str, mos
     Target { scenario, what: What::Cpu, this, that: Some(that), most }
 }
 
-/// A table of all targets.
+/// A table of the targets in the scenarios that were run.
 pub(crate) fn table(figures: &[Figure]) -> Vec<String> {
+    let run = |target: &&Target| figures.iter().any(|figure| figure.scenario == target.scenario);
     let head = "| scenario | what | at most | measured | |\n|---|---|---|---|---|";
-    std::iter::once(head.to_owned()).chain(TARGETS.iter().map(|target| target.row(figures))).collect()
+    std::iter::once(head.to_owned()).chain(TARGETS.iter().filter(run).map(|target| target.row(figures))).collect()
 }
 
 impl Target {
