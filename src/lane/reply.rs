@@ -229,7 +229,11 @@ pub(super) fn begin(
     cx: &mut Context<'_>,
 ) -> Sent {
     match reply.poll_send(cx, framed) {
-        Poll::Ready(result) => end(&reply, &account, route, keeps, edge, result),
+        Poll::Ready(result) => {
+            // What is answered at once takes some microseconds; only a line in the log is worth another look at the clock.
+            let at = if account.line.is_some() { clock::now() } else { account.started };
+            end(&reply, &account, route, keeps, edge, result, at)
+        }
         Poll::Pending => Sent::Pending(Box::new(Pending {
             reply: reply.into_owned(),
             account: account.into_owned(),
@@ -244,7 +248,7 @@ impl Pending {
     /// Sends what the client takes now.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, framed: &mut Framed, edge: &Edge) -> Poll<Sent> {
         let Pending { reply, account, route, keeps, .. } = self;
-        reply.poll_send(cx, framed).map(|result| end(reply, account, route, *keeps, edge, result))
+        reply.poll_send(cx, framed).map(|result| end(reply, account, route, *keeps, edge, result, clock::now()))
     }
 
     /// The edge ends before the client has taken all.
@@ -260,8 +264,8 @@ fn end(
     keeps: bool,
     edge: &Edge,
     result: io::Result<()>,
+    at: Tick,
 ) -> Sent {
-    let at = clock::now();
     let (reason, sent) = match result {
         Ok(()) => (Termination::Done, Sent::Done { keeps, at }),
         Err(e) if e.kind() == io::ErrorKind::TimedOut => (Termination::ClientTimeout, Sent::Failed),
