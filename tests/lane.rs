@@ -145,6 +145,7 @@ async fn who_answers_is_told_by_the_metric() {
         (get("/a").header("X-Tenant", "1"), get("/a").header("x-tenant", "1"), "served"),
         (get("/a").header("X-Tenant", "1"), get("/a").header("x-tenant", "2"), "not-stored"),
         (get("/a").header("Cookie", "cur=1"), get("/a").header("cookie", "x=y; cur=1"), "served"),
+        (get("/a").header("Cookie", "cur=1"), get("/a").header("cookie", "cur=2"), "not-stored"),
         (get("/fields").header("Cookie", "x"), get("/fields").header("cookie", "x"), "served"),
         (get("/fields").header("Cookie", "x"), get("/fields").header("cookie", "y"), "not-stored"),
         (get("/class"), get("/class"), "variant"),
@@ -856,7 +857,8 @@ mod equivalence {
         "closed",
         "etag-\u{fc}",
     ];
-    const FOLDERS: [&str; 7] = ["/", "/keyed/", "/alias/", "/negotiated/", "/cookies/", "/few/", "/deep/er/"];
+    const FOLDERS: [&str; 9] =
+        ["/", "/keyed/", "/keyed/", "/keyed/", "/alias/", "/negotiated/", "/cookies/", "/few/", "/deep/er/"];
     const QUERIES: [&str; 14] = [
         "",
         "",
@@ -1103,7 +1105,12 @@ mod equivalence {
             (origin, strangers, friends)
         });
         let benches = std::cell::RefCell::new([strangers, friends]);
-        let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+        let mut runner = TestRunner::new(Config {
+            cases: CASES,
+            max_shrink_iters: 100,
+            failure_persistence: None,
+            ..Config::default()
+        });
         let result = runner.run(&asked(), |asked| {
             let mut benches = benches.borrow_mut();
             let (lane, behind) = runtime.block_on(benches[usize::from(asked.trusting)].ask(&asked));
