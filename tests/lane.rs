@@ -303,7 +303,7 @@ async fn a_trickle_does_not_prolong_a_heads_time() {
     let (_origin, edge) = house("[server]\ntimeouts = { head = \"300ms\" }\n", &["/a"]).await;
     let mut client = edge.client().await;
     is_hit(&client.get("/a").await, "/a");
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     client.send("GET /a HTTP/1.1\r\nHost: edge.test\r\nX-Slow: ").await;
     while client.quiet_for(Duration::from_millis(20)).await {
         client.send("x").await;
@@ -318,9 +318,9 @@ async fn an_idle_connection_is_closed_after_its_last_hit_and_not_before() {
     const IDLE: Duration = Duration::from_millis(400);
     let (_origin, edge) = house("[server]\ntimeouts = { idle = \"400ms\" }\n", &["/a"]).await;
     let mut client = edge.client().await;
-    let mut last = std::time::Instant::now();
+    let mut last = tokio::time::Instant::now();
     for _ in 0..12 {
-        last = std::time::Instant::now();
+        last = tokio::time::Instant::now();
         is_hit(&client.get("/a").await, "/a");
         tokio::time::sleep(IDLE / 8).await;
     }
@@ -452,7 +452,7 @@ async fn a_reader_who_makes_progress_is_not_given_up() {
     let mut client = logged.edge.client().await;
     client.ask(&Request::get("/large")).await;
     client.head().await;
-    let (begun, mut got, mut step) = (std::time::Instant::now(), 0, 0);
+    let (begun, mut got, mut step) = (tokio::time::Instant::now(), 0, 0);
     while let Some(piece) = client.piece().await {
         got += piece.len();
         step += piece.len();
@@ -1122,8 +1122,8 @@ mod equivalence {
         if let Err(e) = result {
             panic!("{e}");
         }
+        let benches = benches.into_inner();
         runtime.block_on(async {
-            let benches = benches.borrow();
             let (mut answered, mut handed) = (0.0, 0.0);
             for bench in benches.iter() {
                 answered += served(&bench.edge).await;
