@@ -13,11 +13,14 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::edge::{Edge, Phase};
 use crate::units::Tick;
 
+/// What is over when the edge's phase has changed.
+type Change = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// One connection's.
 #[derive(Default)]
 pub(super) struct Vigil {
     alarm: Option<(Tick, Pin<Box<Sleep>>)>,
-    change: Option<(Phase, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    change: Option<(Phase, Change)>,
     /// Whom the two will wake.
     waker: Option<Waker>,
 }
@@ -35,7 +38,7 @@ impl Vigil {
             Some((seen, _)) if *seen == phase && is_same => {}
             Some((seen, change)) if *seen == phase => wake_if_ready(cx, change.as_mut()),
             _ => {
-                let mut change: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(edge.phase_after(phase));
+                let mut change: Change = Box::pin(edge.phase_after(phase));
                 wake_if_ready(cx, change.as_mut());
                 self.change = Some((phase, change));
             }
