@@ -70,7 +70,11 @@ mod tests {
         let threads: Vec<_> = (0..20)
             .map(|_| {
                 let counter = counter.clone();
-                std::thread::spawn(move || (0..100).for_each(|_| drop(counter.here().fetch_add(1, Ordering::Relaxed))))
+                std::thread::spawn(move || {
+                    for _ in 0..100 {
+                        counter.here().fetch_add(1, Ordering::Relaxed);
+                    }
+                })
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
