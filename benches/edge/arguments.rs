@@ -18,6 +18,7 @@ cargo bench --bench edge -- [OPTION]... [SCENARIO]...
   --list            print the scenarios and end
 
 Default are all scenarios. `idle` opens 10,000 connections: it needs `ulimit -Hn` of 12000.
+`flat` takes up to 6 GB of memory.
 ";
 
 pub(crate) struct Arguments {

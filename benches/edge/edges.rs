@@ -64,7 +64,7 @@ pub(crate) struct Program {
 impl Program {
     /// Looks for it; Hedgerow is at `binary`.
     pub(crate) fn find(kind: Kind, binary: &Path) -> Result<Program, String> {
-        let missing = |kind: Kind| format!("{} is not installed", kind.name());
+        let missing = || format!("{} is not installed", kind.name());
         let (path, flag) = match kind {
             Kind::Floor => return Ok(Program { kind, path: own()?, version: String::new() }),
             // It is started in another folder than this one.
@@ -72,8 +72,8 @@ impl Program {
                 let path = fs::canonicalize(binary).ok().filter(|path| path.is_file());
                 (path.ok_or_else(|| format!("there is no {}; `make build` makes it", binary.display()))?, "--version")
             }
-            Kind::Varnish => (server::installed("varnishd").ok_or_else(|| missing(kind))?, "-V"),
-            kind => (server::installed(kind.name()).ok_or_else(|| missing(kind))?, "-v"),
+            Kind::Varnish => (server::installed("varnishd").ok_or_else(missing)?, "-V"),
+            kind => (server::installed(kind.name()).ok_or_else(missing)?, "-v"),
         };
         let version = server::version(&path, flag).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Program { kind, path, version })

@@ -3,12 +3,14 @@
 use crate::run::{Measured, Round};
 use crate::scenario::{Entrant, Scenario};
 
-/// A median of the rounds.
+/// What the rounds came to.
 pub(crate) struct Figure {
     pub(crate) scenario: &'static str,
     pub(crate) entrant: String,
     pub(crate) what: What,
-    pub(crate) value: f64,
+    pub(crate) median: f64,
+    /// Of the round that was disturbed least.
+    pub(crate) least: f64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,22 +64,22 @@ pub(crate) fn idle(measured: &Measured<f64>) -> Vec<String> {
 /// What targets may be about, of entrants under load.
 pub(crate) fn figures(scenario: &Scenario, measured: &Measured<Round>) -> Vec<Figure> {
     let of = |(entrant, rounds): &(Entrant, Vec<Round>)| {
-        let figure = |what, value| Figure { scenario: scenario.word, entrant: entrant.name(), what, value };
-        let (cpu, p99) = (median(rounds, |round| round.cpu), median(rounds, |round| round.latencies[1]));
-        [figure(What::Cpu, cpu), figure(What::P99, p99)]
+        [
+            figure(scenario, entrant, What::Cpu, rounds, |round| round.cpu),
+            figure(scenario, entrant, What::P99, rounds, |round| round.latencies[1]),
+        ]
     };
     measured.iter().flat_map(of).collect()
 }
 
 /// The same of those with idle connections.
 pub(crate) fn memory(scenario: &Scenario, measured: &Measured<f64>) -> Vec<Figure> {
-    let of = |(entrant, rounds): &(Entrant, Vec<f64>)| Figure {
-        scenario: scenario.word,
-        entrant: entrant.name(),
-        what: What::Memory,
-        value: median(rounds, kib),
-    };
-    measured.iter().map(of).collect()
+    measured.iter().map(|(entrant, rounds)| figure(scenario, entrant, What::Memory, rounds, kib)).collect()
+}
+
+fn figure<T>(scenario: &Scenario, entrant: &Entrant, what: What, rounds: &[T], of: impl Fn(&T) -> f64) -> Figure {
+    let least = rounds.iter().map(&of).fold(f64::INFINITY, f64::min);
+    Figure { scenario: scenario.word, entrant: entrant.name(), what, median: median(rounds, of), least }
 }
 
 /// Of a figure of the rounds.

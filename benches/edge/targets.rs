@@ -33,33 +33,38 @@ const fn cpu(scenario: &'static str, this: &'static str, that: &'static str, mos
 /// A table of the targets in the scenarios that were run.
 pub(crate) fn table(figures: &[Figure]) -> Vec<String> {
     let run = |target: &&Target| figures.iter().any(|figure| figure.scenario == target.scenario);
-    let head = "| scenario | what | at most | measured | |\n|---|---|---|---|---|";
+    let head = "| scenario | what | at most | measured | | of the least |\n|---|---|---|---|---|---|";
     std::iter::once(head.to_owned()).chain(TARGETS.iter().filter(run).map(|target| target.row(figures))).collect()
 }
 
 impl Target {
     fn row(&self, figures: &[Figure]) -> String {
-        let of = |entrant: &str| {
+        let of = |entrant: &str, part: fn(&Figure) -> f64| {
             let wanted = |figure: &&Figure| {
                 (figure.scenario, figure.what, figure.entrant.as_str()) == (self.scenario, self.what, entrant)
             };
-            figures.iter().find(wanted).map(|figure| figure.value)
+            figures.iter().find(wanted).map(part)
         };
-        let value = match self.that {
-            Some(that) => of(self.this).zip(of(that)).map(|(this, that)| this / that),
-            None => of(self.this),
+        let value = |part: fn(&Figure) -> f64| match self.that {
+            Some(that) => of(self.this, part).zip(of(that, part)).map(|(this, that)| this / that),
+            None => of(self.this, part),
         };
-        let (measured, verdict) = match value {
-            Some(value) if value <= self.most => (format!("{value:.2}"), "met"),
-            Some(value) => (format!("{value:.2}"), "**missed**"),
-            None => (String::new(), "not measured"),
+        let [median, least] = [value(|figure| figure.median), value(|figure| figure.least)];
+        let verdict = match median {
+            Some(value) if value <= self.most => "met",
+            Some(_) => "**missed**",
+            None => "not measured",
         };
+        let [median, least] = [median, least].map(|value| value.map_or(String::new(), |value| format!("{value:.2}")));
         let what = match self.what {
             What::Cpu => "CPU",
             What::P99 => "p99",
             What::Memory => "KiB per connection",
         };
         let that = self.that.map_or(String::new(), |that| format!(" / {that}"));
-        format!("| `{}` | {what}, {}{that} | {} | {measured} | {verdict} |", self.scenario, self.this, self.most)
+        format!(
+            "| `{}` | {what}, {}{that} | {} | {median} | {verdict} | {least} |",
+            self.scenario, self.this, self.most
+        )
     }
 }

@@ -37,7 +37,7 @@ pub(crate) fn hedgerow(place: &Place<'_>, entrant: &Entrant) -> String {
         "format = \"off\"".to_owned()
     };
     // The default, but where that many do not fit.
-    let memory = if entrant.ask.keys > 500_000 { "4GiB" } else { "1GiB" };
+    let memory = if entrant.ask.keys > 500_000 { "8GiB" } else { "1GiB" };
     let servers = place.servers(", ", |_, origin| format!("\"{origin}\""));
     place.fill(include_str!("hedgerow.toml"), &servers).replace("@LOG@", &log).replace("@MEMORY@", memory)
 }
