@@ -37,6 +37,9 @@ const BACKLOG: i32 = 4096;
 const FILES_BESIDE: u64 = 2048;
 /// Unsent bytes below which a client's socket takes more.
 const UNSENT: u32 = 128 * 1024;
+/// Every so many tasks a thread takes one of those for which its own queue, of 256, had no room. With 1,000 busy connections most
+/// are such; by tokio's measure, every hundred or so, p99 of hits is 115 to 158 ms, by this one 19 to 22.
+const FAIRNESS: u32 = 2;
 /// How often quantiles are published.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// How long the end waits for connections to notice that they are cut.
@@ -161,6 +164,7 @@ pub fn run(config: Config, source: Option<PathBuf>, started: impl FnOnce(&Runnin
     raise_file_limit(config.server.limits.connections);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.server.threads)
+        .global_queue_interval(FAIRNESS)
         .enable_all()
         .build()
         .map_err(|e| StartError(vec![format!("cannot start {} threads: {e}", config.server.threads)]))?;
