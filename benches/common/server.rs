@@ -20,6 +20,18 @@ pub(crate) fn installed(program: &str) -> Option<PathBuf> {
     folders.find_map(|folder| Some(folder.join(program)).filter(|path| path.is_file()))
 }
 
+/// Where cargo puts Hedgerow's release binary of the project at `root`.
+pub(crate) fn release_binary(root: &Path) -> PathBuf {
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    folder.join("release/hedgerow")
+}
+
+/// Hedgerow's `binary` by its whole path, as it is started in another folder than this one.
+pub(crate) fn hedgerow(binary: &Path) -> Result<PathBuf, String> {
+    let path = fs::canonicalize(binary).ok().filter(|path| path.is_file());
+    path.ok_or_else(|| format!("there is no {}; `make build` makes it", binary.display()))
+}
+
 /// The first line of what it says when asked by `flag`, shortened to name and version.
 pub(crate) fn version(program: &Path, flag: &str) -> io::Result<String> {
     let said = Command::new(program).arg(flag).output()?;

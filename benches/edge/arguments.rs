@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::edges::Kind;
 use crate::scenario::{self, Scenario};
+use crate::server;
 
 pub(crate) const USAGE: &str = "\
 cargo bench --bench edge -- [OPTION]... [SCENARIO]...
@@ -35,13 +36,12 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Reads them; the error says what is wrong with which.
     pub(crate) fn read(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-        let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
         let mut read = Arguments {
             scenarios: Vec::new(),
             rounds: 5,
             seconds: Duration::from_secs(2),
             only: Kind::ALL.to_vec(),
-            binary: folder.join("release/hedgerow"),
+            binary: server::release_binary(&root()),
             record: false,
             list: false,
         };

@@ -67,11 +67,7 @@ impl Program {
         let missing = || format!("{} is not installed", kind.name());
         let (path, flag) = match kind {
             Kind::Floor => return Ok(Program { kind, path: own()?, version: String::new() }),
-            // It is started in another folder than this one.
-            Kind::Hedgerow => {
-                let path = fs::canonicalize(binary).ok().filter(|path| path.is_file());
-                (path.ok_or_else(|| format!("there is no {}; `make build` makes it", binary.display()))?, "--version")
-            }
+            Kind::Hedgerow => (server::hedgerow(binary)?, "--version"),
             Kind::Varnish => (server::installed("varnishd").ok_or_else(missing)?, "-V"),
             kind => (server::installed(kind.name()).ok_or_else(missing)?, "-v"),
         };

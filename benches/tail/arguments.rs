@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::overload::scenario::{self as overload, Overload};
 use crate::proxy::Kind;
 use crate::scenario::{self, Phases, Scenario};
+use crate::server;
 
 pub(crate) const USAGE: &str = "\
 cargo bench --bench tail -- [OPTION]... [SCENARIO]...
@@ -51,7 +52,6 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Reads them; the error says what is wrong with which.
     pub(crate) fn read(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-        let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
         let mut read = Arguments {
             scenarios: Vec::new(),
             phases: FULL,
@@ -59,7 +59,7 @@ impl Arguments {
             overload_phases: OVERLOAD,
             seeds: Vec::new(),
             proxies: Vec::new(),
-            binary: folder.join("release/hedgerow"),
+            binary: server::release_binary(&root()),
             record: false,
             list: false,
         };

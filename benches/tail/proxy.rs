@@ -58,16 +58,11 @@ pub(crate) struct Program {
 impl Program {
     /// Looks for it in the PATH and where distributions put servers; Hedgerow is at `binary`.
     pub(crate) fn find(kind: Kind, binary: &Path) -> Result<Program, String> {
+        let missing = || format!("{} is not installed; it is left out", kind.name());
         let path = match kind {
-            // It is started in another folder than this one.
-            Kind::Hedgerow => fs::canonicalize(binary).ok().filter(|path| path.is_file()),
-            _ => server::installed(kind.program()),
+            Kind::Hedgerow => server::hedgerow(binary)?,
+            _ => server::installed(kind.program()).ok_or_else(missing)?,
         };
-        let missing = || match kind {
-            Kind::Hedgerow => format!("there is no {}; `make build` makes it", binary.display()),
-            _ => format!("{} is not installed; it is left out", kind.name()),
-        };
-        let path = path.ok_or_else(missing)?;
         let flag = if kind == Kind::Hedgerow { "--version" } else { "-v" };
         let version = server::version(&path, flag).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Program { kind, path, version })
