@@ -322,7 +322,7 @@ async fn an_idle_connection_is_closed_after_its_last_hit_and_not_before() {
     for _ in 0..12 {
         last = tokio::time::Instant::now();
         is_hit(&client.get("/a").await, "/a");
-        tokio::time::sleep(IDLE / 8).await;
+        assert!(client.quiet_for(IDLE / 8).await, "closed too early");
     }
     assert!(client.closed().await.is_empty());
     assert!(last.elapsed() >= IDLE, "closed after {:?}", last.elapsed());

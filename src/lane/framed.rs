@@ -5,33 +5,25 @@
 //! would therefore lose the limits on every pipelined head. This wrapper knows how long the present request is
 //! and keeps what follows for the lane: pingora sees the body and then silence, or the end when the client leaves.
 
+mod underlying;
+
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef};
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use pingora::protocols::{Shutdown, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::chunks::Chunks;
 use super::date::restore_date;
+use super::linger;
 use super::overdue::Overdue;
 use crate::last_word::LastWord;
 
 /// Bytes of the next requests kept while a response is pending; then the client waits.
 const READ_AHEAD: usize = 64 * 1024;
-/// What a refused client may still send before the connection is cut.
-const LINGER_BYTES: usize = 1024 * 1024;
-/// How long a refused client may still send before the connection is cut.
-const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What of the present request is still to come after its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +62,7 @@ impl Framed {
             rest: Rest::Length(0),
             held: BytesMut::new(),
             head_due: false,
-            patience: LINGER_TIME,
+            patience: linger::TIME,
             stall: None,
             overdue: Overdue::default(),
         }
@@ -197,7 +189,7 @@ impl Framed {
         if self.ahead.is_empty() {
             Shutdown::shutdown(stream.as_mut()).await;
         } else {
-            linger(stream).await;
+            linger::close(stream).await;
         }
     }
 
@@ -206,8 +198,8 @@ impl Framed {
     pub(super) async fn refuse(mut self, reply: &[u8]) {
         let Some(mut stream) = self.stream.take() else { return };
         let said = async { stream.write_all(reply).await.is_ok() && stream.flush().await.is_ok() };
-        if tokio::time::timeout(LINGER_TIME, said).await.unwrap_or(false) {
-            linger(stream).await;
+        if tokio::time::timeout(linger::TIME, said).await.unwrap_or(false) {
+            linger::close(stream).await;
         }
     }
 
@@ -309,30 +301,12 @@ fn is_interim(head: &[u8]) -> bool {
     matches!(head.get(9..12), Some([b'1', rest @ ..]) if rest != b"01")
 }
 
-async fn linger(mut stream: Stream) {
-    if AsyncWriteExt::shutdown(&mut stream).await.is_err() {
-        return;
-    }
-    let drain = async {
-        let mut left = LINGER_BYTES;
-        let mut scrap = [0u8; 4096];
-        while left > 0 {
-            match stream.read(&mut scrap).await {
-                Ok(n) if n > 0 => left = left.saturating_sub(n),
-                _ => return,
-            }
-        }
-    };
-    // Either way the connection is dropped next.
-    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
-}
-
 impl Drop for Framed {
     /// A connection that ends with a request unread (a body refused half-way) is closed gently, as in [`Framed::refuse`].
     fn drop(&mut self) {
         let unread = !self.at_request_end() && self.rest != Rest::Upgraded;
         if let (true, Some(stream), Ok(runtime)) = (unread, self.stream.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(linger(stream));
+            runtime.spawn(linger::close(stream));
         }
     }
 }
@@ -387,52 +361,3 @@ impl AsyncWrite for Framed {
         self.inner()?.poll_shutdown(cx)
     }
 }
-
-#[async_trait]
-impl Shutdown for Framed {
-    async fn shutdown(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            Shutdown::shutdown(stream.as_mut()).await;
-        }
-    }
-}
-
-impl UniqueID for Framed {
-    fn id(&self) -> UniqueIDType {
-        self.stream.as_ref().map_or(-1, |s| s.id())
-    }
-}
-
-impl Ssl for Framed {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.stream.as_ref()?.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream.as_ref()?.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream.as_ref()?.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Framed {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream.as_ref().map_or_else(Vec::new, |s| s.get_timing_digest())
-    }
-}
-
-impl GetProxyDigest for Framed {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream.as_ref()?.get_proxy_digest()
-    }
-}
-
-impl GetSocketDigest for Framed {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.as_ref()?.get_socket_digest()
-    }
-}
-
-impl Peek for Framed {}

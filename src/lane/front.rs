@@ -4,18 +4,19 @@
 //! idle connection holds no buffer, and a hit costs little beside its two system calls.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use super::account::{Account, Line};
 use super::answer;
 use super::framed::Framed;
 use super::head::{self, Head, Refusal};
 use super::hit::Hit;
 use super::plain::Plain;
-use super::reply::{self, Account, Line, Pending, Sent};
+use super::reply::{self, Pending, Sent};
 use super::vigil::Vigil;
 use crate::caller::RequestId;
 use crate::clock;
@@ -30,7 +31,7 @@ const READ: usize = 16 * 1024;
 
 thread_local! {
     /// Where a connection's bytes are read to. What of them is not dealt with at once is copied to the connection.
-    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static BYTES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// One connection's.
@@ -158,28 +159,27 @@ impl<'e> Front<'e> {
 
     /// Reads, and serves what was read. Something may be left in [`Framed::ahead`] then, or pending.
     fn read(&mut self, cx: &mut Context<'_>, framed: &mut Framed) -> Poll<Option<Turn>> {
-        BYTES.with(|bytes| {
-            let mut owned = Vec::new();
-            let mut borrowed = bytes.try_borrow_mut();
-            let bytes = borrowed.as_deref_mut().unwrap_or(&mut owned);
-            bytes.resize(READ, 0);
-            let Ok(count) = std::task::ready!(framed.poll_some(cx, bytes)) else {
-                return Poll::Ready(Some(Turn::Ended));
-            };
-            if count == 0 {
-                return Poll::Ready(Some(Turn::Ended));
-            }
-            let read = bytes.get(..count).unwrap_or_default();
-            let now = Now::read();
-            if !framed.ahead().is_empty() {
-                framed.ahead().extend_from_slice(read);
-                return Poll::Ready(None);
-            }
-            self.since = now.tick;
-            let (used, stop) = self.serve(cx, framed, read, now);
-            framed.ahead().extend_from_slice(read.get(used..).unwrap_or_default());
-            Poll::Ready(stop)
-        })
+        let mut bytes = BYTES.take();
+        bytes.resize(READ, 0);
+        let read = framed.poll_some(cx, &mut bytes).map(|count| match bytes.get(..count.unwrap_or(0)) {
+            Some(read) if !read.is_empty() => self.receive(cx, framed, read),
+            _ => Some(Turn::Ended),
+        });
+        BYTES.set(bytes);
+        read
+    }
+
+    /// Serves what was just read, unless it goes on with what was read before.
+    fn receive(&mut self, cx: &mut Context<'_>, framed: &mut Framed, read: &[u8]) -> Option<Turn> {
+        if !framed.ahead().is_empty() {
+            framed.ahead().extend_from_slice(read);
+            return None;
+        }
+        let now = Now::read();
+        self.since = now.tick;
+        let (used, stop) = self.serve(cx, framed, read, now);
+        framed.ahead().extend_from_slice(read.get(used..).unwrap_or_default());
+        stop
     }
 
     /// Serves the requests at the front of `bytes`, one after the other: how many bytes they were, and what stops it.
@@ -267,7 +267,7 @@ impl<'e> Front<'e> {
             started: now.tick,
             method: plain.method,
             status: if hit.not_modified { 304 } else { hit.ready.status().as_u16() },
-            length: if without_body { 0 } else { hit.ready.len() },
+            length: if without_body { 0 } else { hit.ready.length() },
             line: self.edge.access_log().is_on().then(|| Line {
                 time: now.wall,
                 client: hit.client.address,

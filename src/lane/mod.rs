@@ -1,10 +1,15 @@
-//! The front of every client connection: it reads request heads within limits and hands each request on.
+//! The front of every client connection: it reads request heads within limits, answers plain hits and hands the rest on.
+//!
+//! * [`front`] the connection while it is here: [`head`] is it a request, [`plain`] is it plain, [`hit`] what answers it,
+//!   [`answer`] and [`reply`] the answer, [`account`] its line and count
+//! * [`framed`] the connection while one of its requests is with pingora
 //!
 //! Pingora's own reader bounds neither a head's total time nor its size before the second read, and it tolerates
 //! ambiguities. So the lane takes the raw connection (`ProcessCustomSession`, doc-hidden), reads one head, judges it
 //! ([`head`]), and replays it into pingora over a stream that ends where the request ends ([`framed`]).
 
 mod absolute;
+mod account;
 mod answer;
 mod chunks;
 mod date;
@@ -12,6 +17,7 @@ mod framed;
 mod front;
 mod head;
 mod hit;
+mod linger;
 mod names;
 mod overdue;
 mod plain;
@@ -80,11 +86,10 @@ where
             Turn::Closed => return Box::pin(framed.close()).await,
             Turn::Ended => return,
         };
-        let session = match hand_over(&edge, framed, head, is_last) {
-            Ok(session) => session,
+        let (session, last_word) = match hand_over(&edge, framed, head, is_last) {
+            Ok(handed_over) => handed_over,
             Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
-        let (session, last_word) = session;
         let request = last_word.scope(proxy.process_new_http(session, &shutdown));
         let cut = pin!(edge.cut());
         let Either::Left((reused, _)) = select(pin!(request), cut).await else { return };

@@ -1,19 +1,18 @@
 //! A hit on its way to a client.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io::{self, IoSlice};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
 
+use super::account::Account;
 use super::framed::Framed;
 use crate::clock;
 use crate::edge::Edge;
 use crate::snapshot::Route;
 use crate::store::Ready;
-use crate::telemetry::{CacheResult, InFlight, Method, Record, Termination};
+use crate::telemetry::{InFlight, Termination};
 use crate::units::Tick;
 
 /// Pieces of a body given to the kernel at once.
@@ -23,7 +22,7 @@ const COPIED: u64 = 4096;
 
 thread_local! {
     /// Heads are put together here; only one that a client does not take at once is copied.
-    static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static HEAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// What remains to be sent.
@@ -39,40 +38,26 @@ pub(super) struct Reply<'a> {
     copied: usize,
 }
 
-/// Puts a head together by `write`, the body of `ready` behind it unless it `is_headless`, and gives both to `send`.
+/// Puts a head together by `write`, the body of `ready` behind it unless it goes `without_body`, and gives both to `send`.
 pub(super) fn with<T>(
     ready: &Ready,
     without_body: bool,
     write: impl FnOnce(&mut Vec<u8>),
     send: impl FnOnce(Reply<'_>) -> T,
 ) -> T {
-    let put_together = |head: &mut Vec<u8>| {
-        head.clear();
-        write(head);
-        let length = if without_body { 0 } else { ready.len() };
-        let whole = head.len();
-        let body = if length > COPIED {
-            Some((ready.clone(), 0, length))
-        } else {
-            if length > 0 {
-                ready.pieces(0).for_each(|piece| head.extend_from_slice(piece));
-            }
-            None
-        };
-        let copied = head.len() - whole;
-        (body, copied)
-    };
-    HEAD.with(|kept| match kept.try_borrow_mut() {
-        Ok(mut head) => {
-            let (body, copied) = put_together(&mut head);
-            send(Reply { head: Cow::Borrowed(&head), gone: 0, body, copied })
-        }
-        Err(_) => {
-            let mut head = Vec::new();
-            let (body, copied) = put_together(&mut head);
-            send(Reply { head: Cow::Owned(head), gone: 0, body, copied })
-        }
-    })
+    let mut head = HEAD.take();
+    head.clear();
+    write(&mut head);
+    let end_of_head = head.len();
+    let length = if without_body { 0 } else { ready.length() };
+    let body = (length > COPIED).then(|| (ready.clone(), 0, length));
+    if body.is_none() && length > 0 {
+        ready.pieces(0).for_each(|piece| head.extend_from_slice(piece));
+    }
+    let copied = head.len() - end_of_head;
+    let sent = send(Reply { head: Cow::Borrowed(&head), gone: 0, body, copied });
+    HEAD.set(head);
+    sent
 }
 
 impl Reply<'_> {
@@ -120,80 +105,6 @@ impl Reply<'_> {
 
     fn into_owned(self) -> Reply<'static> {
         Reply { head: Cow::Owned(self.head.into_owned()), gone: self.gone, body: self.body, copied: self.copied }
-    }
-}
-
-/// What is counted and logged of a request when its reply has ended.
-#[derive(Debug)]
-pub(super) struct Account<'a> {
-    pub started: Tick,
-    pub method: Method,
-    pub status: u16,
-    /// The length of the body to be sent.
-    pub length: u64,
-    /// Its line in the access log, if there is one.
-    pub line: Option<Line<'a>>,
-}
-
-/// What only the access log wants to know.
-#[derive(Debug)]
-pub(super) struct Line<'a> {
-    pub time: SystemTime,
-    pub client: Option<IpAddr>,
-    pub host: Cow<'a, str>,
-    pub path: Cow<'a, str>,
-    pub id: Cow<'a, [u8]>,
-    pub generation: u64,
-}
-
-impl Account<'_> {
-    /// Counts and logs it: it has ended at `now`. `sent` are bytes of the body.
-    fn close(&self, edge: &Edge, route: &Route, reason: Termination, sent: u64, now: Tick) {
-        let duration = now.since(self.started);
-        // As behind the lane: what is cut has no status.
-        let (status, cache) =
-            if reason == Termination::Cut { (0, CacheResult::None) } else { (self.status, CacheResult::Hit) };
-        route.metrics.record(self.method, status, cache, duration);
-        edge.metrics().terminated(reason);
-        let Some(line) = &self.line else { return };
-        edge.access_log().log(&Record {
-            time: line.time,
-            client: line.client,
-            method: self.method.as_str(),
-            host: &line.host,
-            path: &line.path,
-            protocol: if reason == Termination::Cut { "" } else { "HTTP/1.1" },
-            status,
-            bytes: sent,
-            duration,
-            upstream_time: None,
-            route: Some(&route.config.name),
-            pool: None,
-            backend: None,
-            cache,
-            attempts: 0,
-            hedge: None,
-            priority: Some(route.config.priority.as_str()),
-            queue_time: None,
-            shed: None,
-            stale: None,
-            reason,
-            request_id: std::str::from_utf8(&line.id).unwrap_or_default(),
-            generation: line.generation,
-        });
-    }
-
-    fn into_owned(self) -> Account<'static> {
-        let Account { started, method, status, length, line } = self;
-        let line = line.map(|line| Line {
-            time: line.time,
-            client: line.client,
-            host: Cow::Owned(line.host.into_owned()),
-            path: Cow::Owned(line.path.into_owned()),
-            id: Cow::Owned(line.id.into_owned()),
-            generation: line.generation,
-        });
-        Account { started, method, status, length, line }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::cache::key::HashBinary;
 
@@ -55,26 +54,13 @@ impl Ready {
     }
 
     /// The length of its body in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.0.body.len()
-    }
-
-    /// Whether it has no body.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Its body, piece by piece, from byte `at` on.
     pub fn pieces(&self, at: u64) -> impl Iterator<Item = &[u8]> {
         self.0.body.from(at)
-    }
-
-    /// The whole body, if it is one piece.
-    pub fn single(&self) -> Option<&Bytes> {
-        match self.0.body.segments() {
-            [only] => Some(&only.bytes),
-            _ => None,
-        }
     }
 }
 

@@ -1,0 +1,85 @@
+//! What is counted and logged of a request that the lane answers: the same as of one behind it (`proxy/log.rs`).
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use crate::edge::Edge;
+use crate::snapshot::Route;
+use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::units::Tick;
+
+/// One request's, to be closed when its reply has ended.
+#[derive(Debug)]
+pub(super) struct Account<'a> {
+    pub started: Tick,
+    pub method: Method,
+    pub status: u16,
+    /// The length of the body to be sent.
+    pub length: u64,
+    /// Its line in the access log, if there is one.
+    pub line: Option<Line<'a>>,
+}
+
+/// What only the access log wants to know.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub time: SystemTime,
+    pub client: Option<IpAddr>,
+    pub host: Cow<'a, str>,
+    pub path: Cow<'a, str>,
+    pub id: Cow<'a, [u8]>,
+    pub generation: u64,
+}
+
+impl Account<'_> {
+    /// Counts and logs it: it has ended at `now`. `sent` are bytes of the body.
+    pub(super) fn close(&self, edge: &Edge, route: &Route, reason: Termination, sent: u64, now: Tick) {
+        let duration = now.since(self.started);
+        // As behind the lane: what is cut has no status.
+        let (status, cache) =
+            if reason == Termination::Cut { (0, CacheResult::None) } else { (self.status, CacheResult::Hit) };
+        route.metrics.record(self.method, status, cache, duration);
+        edge.metrics().terminated(reason);
+        let Some(line) = &self.line else { return };
+        edge.access_log().log(&Record {
+            time: line.time,
+            client: line.client,
+            method: self.method.as_str(),
+            host: &line.host,
+            path: &line.path,
+            protocol: if reason == Termination::Cut { "" } else { "HTTP/1.1" },
+            status,
+            bytes: sent,
+            duration,
+            upstream_time: None,
+            route: Some(&route.config.name),
+            pool: None,
+            backend: None,
+            cache,
+            attempts: 0,
+            hedge: None,
+            priority: Some(route.config.priority.as_str()),
+            queue_time: None,
+            shed: None,
+            stale: None,
+            reason,
+            request_id: std::str::from_utf8(&line.id).unwrap_or_default(),
+            generation: line.generation,
+        });
+    }
+
+    /// The same, for a reply that outlives its request's bytes.
+    pub(super) fn into_owned(self) -> Account<'static> {
+        let Account { started, method, status, length, line } = self;
+        let line = line.map(|line| Line {
+            time: line.time,
+            client: line.client,
+            host: Cow::Owned(line.host.into_owned()),
+            path: Cow::Owned(line.path.into_owned()),
+            id: Cow::Owned(line.id.into_owned()),
+            generation: line.generation,
+        });
+        Account { started, method, status, length, line }
+    }
+}

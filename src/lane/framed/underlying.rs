@@ -1,0 +1,62 @@
+//! What pingora asks of a connection besides its bytes: the one underneath answers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+    UniqueIDType,
+};
+
+use super::Framed;
+
+#[async_trait]
+impl Shutdown for Framed {
+    async fn shutdown(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            Shutdown::shutdown(stream.as_mut()).await;
+        }
+    }
+}
+
+impl UniqueID for Framed {
+    fn id(&self) -> UniqueIDType {
+        self.stream.as_ref().map_or(-1, |s| s.id())
+    }
+}
+
+impl Ssl for Framed {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.stream.as_ref()?.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.as_ref()?.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.as_ref()?.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Framed {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.as_ref().map_or_else(Vec::new, |s| s.get_timing_digest())
+    }
+}
+
+impl GetProxyDigest for Framed {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.as_ref()?.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Framed {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.as_ref()?.get_socket_digest()
+    }
+}
+
+impl Peek for Framed {}
