@@ -1,8 +1,9 @@
 //! Who asks: the same answer for the fast lane, which has a head's bytes, and for the phases behind it, which have a map.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 /// The name of a request's identity. As text: pingora sends a field in the spelling it was given.
@@ -10,9 +11,40 @@ pub const X_REQUEST_ID: &str = "X-Request-Id";
 /// Longer identities are replaced by our own.
 const MAX_REQUEST_ID: usize = 128;
 
+tokio::task_local! {
+    static OF_THIS_CONNECTION: Arc<Link>;
+}
+
+/// What is known of a connection from before its first request.
+#[derive(Clone, Debug, Default)]
+pub struct Link {
+    /// Whether it is under TLS.
+    pub secure: bool,
+    /// `Strict-Transport-Security`, as a whole line of a head with its end; empty where none is sent.
+    pub hsts: String,
+    /// The subject of the client's certificate, and the field that tells backends.
+    pub subject: Option<(HeaderName, HeaderValue)>,
+    /// Where requests are sent to HTTPS: the port.
+    pub redirect: Option<u16>,
+}
+
+impl Link {
+    /// Runs what belongs to a connection with this as its own.
+    pub async fn scope<F: Future>(self: Arc<Link>, connection: F) -> F::Output {
+        OF_THIS_CONNECTION.scope(self, connection).await
+    }
+
+    /// That of the connection this is called for; `None` for a request that has none, as a refresh.
+    pub fn of_this_connection() -> Option<Arc<Link>> {
+        OF_THIS_CONNECTION.try_with(Clone::clone).ok()
+    }
+}
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Client {
+    /// Whether it came by TLS, here.
+    pub secure: bool,
     /// The peer's address; `None` for a refresh that nobody waits for.
     pub peer: Option<IpAddr>,
     /// Whether the peer is one of `trusted_proxies`.
@@ -22,7 +54,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Who the peer is, and whom it speaks for if it is trusted. `forwarded_for` are the lines of `X-Forwarded-For`.
+    /// Who the peer is, and whom it speaks for if it is trusted; in clear text. `forwarded_for` are the lines of `X-Forwarded-For`.
     pub fn new<'a>(
         peer: Option<IpAddr>,
         trusted_proxies: &[IpNet],
@@ -33,7 +65,7 @@ impl Client {
         let is_trusted = |ip: IpAddr| trusted_proxies.iter().any(|net| net.contains(&ip));
         let trusted = peer.is_some_and(is_trusted);
         let address = if trusted { told_address(forwarded_for, is_trusted).or(peer) } else { peer };
-        Client { peer, trusted, address }
+        Client { secure: false, peer, trusted, address }
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! The thin adapter around it.
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
+//! * [`listener`] what is spoken before HTTP: PROXY headers, TLS; [`certificate`] what clients are shown
 //! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
 //! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase;
 //!   [`last_word`] what the first says for the second when time is up; [`caller`] who asks
@@ -24,6 +25,7 @@ pub mod ask;
 pub mod balance;
 pub mod cache;
 pub mod caller;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -33,6 +35,7 @@ pub mod edge;
 pub mod health_check;
 pub mod lane;
 pub mod last_word;
+pub mod listener;
 pub mod proxy;
 pub mod reload;
 pub mod routing;

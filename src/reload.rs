@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::config;
 use crate::edge::Edge;
 use crate::telemetry::ReloadResult;
+
+/// How often the files of certificates are looked at.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
 
 /// Reloads one edge from where its configuration came from.
 pub struct Reloader {
@@ -65,6 +69,41 @@ impl Reloader {
             }
         }
         result
+    }
+
+    /// Puts in use what is in the files of certificates, each time that has changed; whoever renews them need not tell.
+    /// Never ends. What cannot be used is told once, and the old certificates stay.
+    pub async fn watch_certificates(&self) {
+        let mut told = Vec::new();
+        loop {
+            tokio::time::sleep(CERTIFICATES_EVERY).await;
+            let config = self.edge.snapshot().config().clone();
+            if config.listeners.iter().all(|listener| listener.tls.is_none()) {
+                continue;
+            }
+            // Files may be on a disk that is slow: not on a thread that serves.
+            let read = tokio::task::spawn_blocking(move || config.with_certificates_read_anew()).await;
+            match read {
+                Ok(Ok(None)) => told.clear(),
+                Ok(Ok(Some(_))) => told = self.renew().err().unwrap_or_default(),
+                Ok(Err(mistakes)) => {
+                    if told != mistakes {
+                        mistakes.iter().for_each(|mistake| log::error!("certificates stay as they were: {mistake}"));
+                        told = mistakes;
+                    }
+                }
+                Err(e) => log::error!("reading certificates failed: {e}"),
+            }
+        }
+    }
+
+    /// Reads the certificates once more, while no reload is under way, and publishes.
+    fn renew(&self) -> Result<(), Vec<String>> {
+        let _turn = self.turn.lock();
+        let Some(config) = self.edge.snapshot().config().with_certificates_read_anew()? else { return Ok(()) };
+        let next = self.edge.publish(config)?;
+        log::info!("certificates have changed: generation {} is in use", next.generation());
+        Ok(())
     }
 
     fn attempt(&self) -> Result<Applied, Rejected> {

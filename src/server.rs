@@ -78,7 +78,7 @@ impl Running {
     /// # Errors
     /// An address that cannot be bound, or what of the configuration cannot be had on this machine.
     pub async fn start(config: Config, source: Option<PathBuf>) -> Result<Running, StartError> {
-        let listeners: Vec<Socket> = config.server.listen.iter().map(|a| bind(*a)).collect::<Result<_, _>>()?;
+        let listeners: Vec<Socket> = config.all_listeners().map(|l| bind(l.address)).collect::<Result<_, _>>()?;
         let admin_listener = config.server.admin.map(bind).transpose()?;
         let threads = config.server.threads;
         let edge = Arc::new(Edge::new(config).map_err(StartError)?);
@@ -91,15 +91,22 @@ impl Running {
         let conf = Arc::new(ServerConf { threads, ..ServerConf::default() });
         let mut options = HttpServerOptions::default();
         options.force_custom = true;
-        let mut proxy = ProxyServiceBuilder::new(&conf, Proxy::new(edge.clone()))
-            .custom(Proxy::connector(), lane::entrance(edge.clone()))
-            .server_options(options)
-            .build();
-        let (addresses, fds) = hand_over(listeners, |address| {
-            // The lane buffers what is worth buffering; 64 KiB per connection would be pingora's way.
-            proxy.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
-        })?;
-        tasks.spawn(async move { proxy.start_service(Some(fds), proxy_stopped, 1).await });
+        let (proxy, connector) = (Proxy::new(edge.clone()), Proxy::connector());
+        let mut addresses = Vec::new();
+        // One service for each, so that a connection tells where it came in.
+        for (place, listener) in listeners.into_iter().enumerate() {
+            let mut service = ProxyServiceBuilder::new(&conf, proxy.clone())
+                .custom(connector.clone(), lane::entrance(edge.clone(), place))
+                .server_options(options.clone())
+                .build();
+            let (bound, fds) = hand_over(vec![listener], |address| {
+                // The lane buffers what is worth buffering; 64 KiB per connection would be pingora's way.
+                service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
+            })?;
+            addresses.extend(bound);
+            let stopped = proxy_stopped.clone();
+            tasks.spawn(async move { service.start_service(Some(fds), stopped, 1).await });
+        }
 
         let mut admin = None;
         if let Some(listener) = admin_listener {
@@ -110,6 +117,10 @@ impl Running {
             tasks.spawn(async move { service.start_service(Some(fds), admin_stopped, 1).await });
         }
         tasks.spawn(health_check::run(edge.clone()));
+        tasks.spawn({
+            let reloader = reloader.clone();
+            async move { reloader.watch_certificates().await }
+        });
         tasks.spawn(publish_quantiles(edge.clone()));
         tasks.spawn(sweep_purged(edge.clone()));
         Ok(Running { edge, reloader, addresses, admin, stop_proxy, stop_admin, tasks: Mutex::new(tasks) })

@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use std::hash::RandomState;
 use std::sync::Arc;
 
-use http::{HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Version};
 
 use crate::cache::status::Outcome;
 use crate::config::{self, Config};
+use crate::listener::{self, Listener};
 use crate::routing::Table;
 use crate::tail::hedging::Hedging;
 use crate::tail::rate::Limiter;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     table: Table<usize>,
     routes: Vec<Arc<Route>>,
     pools: Vec<Arc<Pool>>,
+    listeners: Vec<Arc<Listener>>,
+    subject_fields: Vec<HeaderName>,
     via: Via,
     told_of_hits: ToldOfHits,
 }
@@ -57,11 +60,12 @@ impl ToldOfHits {
     }
 }
 
-/// Our member of `Via` (RFC 9110 §7.6.3), for a message received as HTTP/1.0 or HTTP/1.1.
+/// Our member of `Via` (RFC 9110 §7.6.3), by the version of the message received.
 #[derive(Debug)]
 struct Via {
     http_10: HeaderValue,
     http_11: HeaderValue,
+    http_2: HeaderValue,
 }
 
 impl Via {
@@ -70,7 +74,7 @@ impl Via {
         let member = |version| {
             HeaderValue::from_str(&format!("{version} {name}")).unwrap_or(HeaderValue::from_static("1.1 proxy"))
         };
-        Via { http_10: member("1.0"), http_11: member("1.1") }
+        Via { http_10: member("1.0"), http_11: member("1.1"), http_2: member("2.0") }
     }
 }
 
@@ -123,9 +127,15 @@ impl Snapshot {
                 Err(e) => errors.push(format!("pool {:?}: {e}", pool.name)),
             }
         }
+        let wanted: Vec<_> = config.all_listeners().collect();
+        let listeners = listener::next(&wanted, before.map(|b| b.listeners.as_slice())).unwrap_or_else(|mistakes| {
+            errors.extend(mistakes);
+            Vec::new()
+        });
         if !errors.is_empty() {
             return Err(errors);
         }
+        let subject_fields = listeners.iter().filter_map(|listener| listener.subject_field().cloned()).collect();
         let old = before.map_or(&[][..], |b| &b.routes);
         let routes: Vec<_> = config.routes.iter().filter_map(|route| route_of(route, &pools, old, metrics)).collect();
         let table =
@@ -133,7 +143,7 @@ impl Snapshot {
         let generation = before.map_or(1, |b| b.generation + 1);
         let via = Via::new(&config.cache.name);
         let told_of_hits = ToldOfHits::new(&config.cache.name, &via);
-        Ok(Snapshot { generation, config, table, routes, pools, via, told_of_hits })
+        Ok(Snapshot { generation, config, table, routes, pools, listeners, subject_fields, via, told_of_hits })
     }
 
     /// Counts from 1; a reload adds 1.
@@ -166,7 +176,11 @@ impl Snapshot {
 
     /// Our member of `Via` for a message received in this version.
     pub fn via(&self, received: Version) -> &HeaderValue {
-        if received == Version::HTTP_10 { &self.via.http_10 } else { &self.via.http_11 }
+        match received {
+            Version::HTTP_10 => &self.via.http_10,
+            Version::HTTP_2 => &self.via.http_2,
+            _ => &self.via.http_11,
+        }
     }
 
     /// What every hit is told.
@@ -189,6 +203,16 @@ impl Snapshot {
         self.pools.iter().for_each(|pool| pool.tick(now));
         self.routes.iter().for_each(|route| route.hedging.publish(&route.pool.delays().distribution(), now));
         self.routes.iter().filter_map(|route| route.stalls.as_ref()).for_each(|stalls| stalls.publish(now));
+    }
+
+    /// The listeners in the order in which they are bound; see [`listener::next`].
+    pub fn listeners(&self) -> &[Arc<Listener>] {
+        &self.listeners
+    }
+
+    /// The fields that tell backends of a client's certificate: no client's own word by these names counts.
+    pub fn subject_fields(&self) -> &[HeaderName] {
+        &self.subject_fields
     }
 
     /// All pools, in the order written.

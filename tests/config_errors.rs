@@ -151,6 +151,35 @@ fn sockets_that_cannot_stand_side_by_side_are_refused() {
 }
 
 #[test]
+fn certificates_that_are_of_no_use_are_named_with_their_file() {
+    let pair = |cert: &str, key: &str| {
+        let tls = format!("[listener.tls]\ncertificates = [{{ cert = \"{cert}\", key = \"{key}\" }}]\n");
+        report(&with(&format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{tls}")))
+    };
+    let (shop, key) = ("tests/config/shop.pem", "tests/config/shop.key");
+    assert_eq!(pair(shop, key), "");
+    assert!(pair("no.pem", key).contains("listener.tls.certificates.cert: no.pem cannot be read: No such file"));
+    assert!(pair(key, shop).contains("certificates.cert: tests/config/shop.key holds no certificate (PEM)"));
+    assert!(pair(shop, shop).contains("certificates.key: tests/config/shop.pem holds no private key (PEM)"));
+}
+
+#[test]
+fn listeners_that_cannot_be_meant_so_are_refused() {
+    let of = |text: &str| report(&with(&format!("[[listener]]\naddress = \"127.0.0.1:1\"\n{text}")));
+    assert!(of("protocols = []").contains("listener.protocols: is empty, expected a list of \"h1\" and \"h2\""));
+    assert!(of("protocols = [\"h3\"]").contains("expected \"h1\" or \"h2\", found \"h3\""));
+    let both = "redirect_to_https = 443\ntls.certificates = [{ cert = \"tests/config/shop.pem\", key = \"tests/config/shop.key\" }]";
+    assert!(of(both).contains("redirect_to_https: the listener has `tls`"));
+    assert!(of("tls = {}").contains("listener.tls.certificates: is missing"));
+    assert!(of("tls.certificates = []").contains("listener.tls.certificates: is empty"));
+    assert!(of("[[listener]]\naddress = \"127.0.0.1:1\"").contains("are the same socket"));
+    assert!(report(&with("[[listener]]\nprotocols = [\"h1\"]")).contains("listener.address: is missing"));
+    // With a listener of its own the default address is not assumed.
+    let text = with("[[listener]]\naddress = \"127.0.0.1:1\"");
+    assert_eq!(config::parse_str("t.toml", &text).unwrap().config.server.listen, []);
+}
+
+#[test]
 fn addresses_are_corrected_where_the_meaning_is_plain() {
     for (listen, instead) in [
         (":8080", "0.0.0.0:8080"),

@@ -38,6 +38,21 @@ head = "1s"
 idle = "2s"
 body = "3s"
 write = "4s"
+handshake = "5s"
+[[listener]]
+address = "127.0.0.1:82"
+protocols = ["h1", "h2"]
+proxy_protocol = ["10.0.0.0/8"]
+redirect_to_https = 8443
+[[listener]]
+address = "127.0.0.1:83"
+protocols = ["h1"]
+[listener.tls]
+certificates = [{ cert = "tests/config/shop.pem", key = "tests/config/shop.key", ocsp = "tests/config/shop.ocsp" }]
+min_version = "1.3"
+strict_sni = true
+hsts = { max_age = "1day", include_subdomains = true, preload = true }
+client_auth = { ca = "tests/config/shop.pem", mode = "optional", header = "X-Client-Subject" }
 [cache]
 name = "edge"
 memory = "500MB"
@@ -123,7 +138,7 @@ timeout = "9s"
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:43:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:58:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");

@@ -90,8 +90,9 @@ pub struct Asked<'a> {
     pub host: &'a str,
     /// Its port, if one was written.
     pub port: Option<u16>,
-    /// `X-Forwarded-Proto` of a trusted proxy. It is passed on to the backend, so it belongs to the key.
-    pub told_scheme: Option<&'a str>,
+    /// `https` if it came by TLS; in its place `X-Forwarded-Proto` of a trusted proxy. It is passed on to the backend, so it
+    /// belongs to the key. `None` for `http`.
+    pub scheme: Option<&'a str>,
     /// `X-Forwarded-Host` of a trusted proxy, likewise.
     pub told_host: Option<&'a str>,
     /// The path in normal form.
@@ -104,13 +105,13 @@ impl Asked<'_> {
     /// What `make` makes of the parts, where the route keys by `params`.
     pub fn with_parts<T>(&self, params: Option<&Params>, make: impl FnOnce(&Parts<'_>) -> T) -> T {
         let alias = params.and_then(|params| params.host.as_deref());
+        let scheme = self.scheme.unwrap_or("http");
+        let own = if scheme == "https" { 443 } else { 80 };
         let (host, port) = match (alias, self.told_host) {
             (Some(alias), _) => (alias, None),
             (None, Some(told)) => (told, None),
-            (None, None) => (self.host, self.port.filter(|port| *port != 80)),
+            (None, None) => (self.host, self.port.filter(|port| *port != own)),
         };
-        // We speak no TLS to clients, so the scheme is http unless a trusted proxy tells of another.
-        let scheme = self.told_scheme.unwrap_or("http");
         make(&Parts { scheme, host, port, path: self.path, query: self.query })
     }
 }

@@ -128,6 +128,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// Its fields, with the client's Authorization and Cookie.
     pub headers: &'a HeaderMap,
+    /// Whether its client has shown who it is in another way than by `Authorization`, and the backend was told.
+    pub is_authenticated: bool,
     /// Its Cache-Control, as far as the route heeds it.
     pub directives: &'a RequestDirectives,
 }
@@ -173,7 +175,7 @@ pub fn judge(params: &Params, request: Request<'_>, response: Response<'_>) -> R
         return Err(NotStorable::RequestNoStore);
     }
     let shared = directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
-    if request.headers.contains_key(AUTHORIZATION) && !shared {
+    if (request.headers.contains_key(AUTHORIZATION) || request.is_authenticated) && !shared {
         return Err(NotStorable::Authorization);
     }
     let cookie_is_named = directives.fields_not_stored().any(|name| *name == SET_COOKIE);
@@ -293,6 +295,7 @@ mod tests {
         method: Method,
         path: &'static str,
         request: HeaderMap,
+        is_authenticated: bool,
         status: u16,
         age: u64,
     }
@@ -305,6 +308,7 @@ mod tests {
                 method: Method::GET,
                 path: "/",
                 request: HeaderMap::new(),
+                is_authenticated: false,
                 status: 200,
                 age: 0,
             }
@@ -318,7 +322,13 @@ mod tests {
             let initial_age = Duration::from_secs(self.age);
             let response = Response { status, headers, directives, lifetime, initial_age };
             let wishes = &RequestDirectives::from(&self.request);
-            let request = Request { method: &self.method, path: self.path, headers: &self.request, directives: wishes };
+            let request = Request {
+                method: &self.method,
+                path: self.path,
+                headers: &self.request,
+                is_authenticated: self.is_authenticated,
+                directives: wishes,
+            };
             judge(&self.params, request, response)
         }
     }
@@ -378,10 +388,13 @@ mod tests {
 
     #[test]
     fn credentials_need_leave_to_share_rfc9111_3_5() {
-        let case = Case { request: map(&[("authorization", "Basic x")]), ..Case::new() };
-        assert_eq!(case.judge(&[FRESH]), Err(NotStorable::Authorization));
-        for line in ["public, max-age=9", "s-maxage=9", "must-revalidate, max-age=9"] {
-            assert_eq!(case.judge(&[("cache-control", line)]), Ok(()), "{line}");
+        let by_field = Case { request: map(&[("authorization", "Basic x")]), ..Case::new() };
+        let otherwise = Case { is_authenticated: true, ..Case::new() };
+        for case in [by_field, otherwise] {
+            assert_eq!(case.judge(&[FRESH]), Err(NotStorable::Authorization));
+            for line in ["public, max-age=9", "s-maxage=9", "must-revalidate, max-age=9"] {
+                assert_eq!(case.judge(&[("cache-control", line)]), Ok(()), "{line}");
+            }
         }
     }
 

@@ -11,7 +11,8 @@ use super::policy::Policy;
 use super::read::{Located, Section, Spot};
 use super::route::Written;
 use super::value::Value;
-use super::{Config, Pool, Route, output, pool, route, server};
+use super::{Config, Listener, Pool, Route, listener, output, pool, route, server};
+use crate::clock;
 use crate::routing::{self, HostPattern, PathPattern};
 
 /// The sections that one file only may have, so that no value depends on the order of files.
@@ -21,6 +22,7 @@ const SINGLE: [&str; 4] = ["server", "cache", "log", "access_log"];
 #[derive(Default)]
 struct Gathered<'a> {
     single: BTreeMap<&'static str, Section<'a>>,
+    listeners: Vec<Located<'a, Listener>>,
     pools: Vec<Located<'a, Pool>>,
     /// Counts also those that could not be read.
     pool_count: usize,
@@ -40,15 +42,16 @@ pub(super) fn check<'a>(files: &'a [(&'a Source, DeTable<'a>)], threads: usize, 
         let section = gathered.single.remove(name);
         section.unwrap_or_else(|| Section::absent(Spot { key: name.to_owned(), ..top.clone() }, name))
     };
-    let server = server::read(single("server"), threads);
+    let server = server::read(single("server"), threads, &gathered.listeners);
     let cache = output::cache(single("cache"));
     let log = output::log(single("log"));
     let access_log = output::access_log(single("access_log"));
     check_pools(&gathered, &top);
     let routes = resolve(&gathered, &top);
     check_matches(&gathered.routes);
+    let listeners = gathered.listeners.into_iter().map(|listener| listener.value).collect();
     let pools = gathered.pools.into_iter().map(|pool| Arc::new(pool.value)).collect();
-    report.is_usable().then_some(Config { server, cache, log, access_log, pools, routes })
+    report.is_usable().then_some(Config { server, cache, log, access_log, listeners, pools, routes })
 }
 
 impl<'a> Gathered<'a> {
@@ -69,6 +72,10 @@ impl<'a> Gathered<'a> {
             } else {
                 self.single.insert(name, section);
             }
+        }
+        if let Some(value) = top.optional("listener") {
+            let read = |section| listener::read(section, clock::wall());
+            self.listeners.extend(value.sections().into_iter().filter_map(read));
         }
         if let Some(value) = top.optional("pool") {
             let sections = value.sections();

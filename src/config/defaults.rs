@@ -34,6 +34,11 @@ pub const CLIENT_BODY: Duration = Duration::from_secs(30);
 /// `server.timeouts.write`
 pub const CLIENT_WRITE: Duration = Duration::from_secs(30);
 
+/// `server.timeouts.handshake`
+pub const CLIENT_HANDSHAKE: Duration = Duration::from_secs(10);
+/// `listener.tls.hsts.max_age`: two years, as the lists of browsers want.
+pub const HSTS_MAX_AGE: Duration = Duration::from_secs(2 * 365 * 86_400);
+
 /// `cache.name`
 pub const CACHE_NAME: &str = "hedgerow";
 /// `cache.memory`

@@ -1,6 +1,7 @@
 //! What a reload changes, as a value: for the log, the answer to `POST /reload`, and the operator's peace of mind.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::backend::show_address;
 use super::{Config, Pool};
@@ -70,6 +71,7 @@ impl Diff {
             ("server.grace_period", a.grace_period != b.grace_period),
             ("server.limits", a.limits != b.limits),
             ("server.timeouts", a.timeouts != b.timeouts),
+            ("listener", addresses(old) == addresses(new) && old.listeners != new.listeners),
             ("cache.name", old.cache.name != new.cache.name),
             ("cache.memory", old.cache.memory != new.cache.memory),
             ("cache.max_object", old.cache.max_object != new.cache.max_object),
@@ -82,6 +84,7 @@ impl Diff {
         ]);
         diff.restart = differing(&[
             ("server.listen", a.listen != b.listen),
+            ("listener.address", addresses(old) != addresses(new)),
             ("server.admin", a.admin != b.admin),
             ("server.threads", a.threads != b.threads),
         ]);
@@ -128,6 +131,10 @@ fn changes<T: PartialEq>(old: &[T], new: &[T], name: impl Fn(&T) -> String) -> V
 
 fn backends(old: &Pool, new: &Pool) -> Vec<Change> {
     changes(&old.backends, &new.backends, |b| format!("{} {}", new.name, show_address(&b.host, b.port)))
+}
+
+fn addresses(config: &Config) -> Vec<SocketAddr> {
+    config.listeners.iter().map(|listener| listener.address).collect()
 }
 
 fn differing(keys: &[(&'static str, bool)]) -> Vec<&'static str> {

@@ -19,6 +19,22 @@ pub const KEYS: &[&str] = &[
     "server.timeouts.idle",
     "server.timeouts.body",
     "server.timeouts.write",
+    "server.timeouts.handshake",
+    "listener.address",
+    "listener.protocols",
+    "listener.proxy_protocol",
+    "listener.redirect_to_https",
+    "listener.tls.certificates.cert",
+    "listener.tls.certificates.key",
+    "listener.tls.certificates.ocsp",
+    "listener.tls.min_version",
+    "listener.tls.strict_sni",
+    "listener.tls.hsts.max_age",
+    "listener.tls.hsts.include_subdomains",
+    "listener.tls.hsts.preload",
+    "listener.tls.client_auth.ca",
+    "listener.tls.client_auth.mode",
+    "listener.tls.client_auth.header",
     "cache.name",
     "cache.memory",
     "cache.max_object",
@@ -178,7 +194,7 @@ mod tests {
     #[test]
     fn children_are_the_next_names_only() {
         assert_eq!(children("pool.tls"), ["server_name", "verify", "ca"]);
-        assert_eq!(children(""), ["server", "cache", "log", "access_log", "pool", "route", "profile"]);
+        assert_eq!(children(""), ["server", "listener", "cache", "log", "access_log", "pool", "route", "profile"]);
         assert_eq!(children("pool.backends"), ["address", "weight", "max_in_flight"]);
     }
 

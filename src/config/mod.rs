@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod health;
 mod keys;
+mod listener;
 mod load;
 mod output;
 mod policy;
@@ -45,6 +46,9 @@ use crate::{cache, tail};
 pub use diff::{Change, Diff, Kind};
 pub use error::{Problem, Severity};
 pub use keys::KEYS;
+pub use listener::{
+    CertificateFiles, ClientAuth, ClientCertificate, Hsts, Listener, ListenerTls, Protocols, TlsVersion,
+};
 pub use load::{DEFAULT, Loaded, load, parse_str};
 pub use purge::Purge;
 pub use secret::Secret;
@@ -60,16 +64,26 @@ pub struct Config {
     pub log: Log,
     /// `[access_log]`
     pub access_log: AccessLog,
+    /// `[[listener]]`, in the order written; addresses are different.
+    pub listeners: Vec<Listener>,
     /// `[[pool]]`, in the order written; names are unique.
     pub pools: Vec<Arc<Pool>>,
     /// `[[route]]`, in the order written; no two have the same match.
     pub routes: Vec<Arc<Route>>,
 }
 
+impl Config {
+    /// Everywhere that clients connect: `[server] listen`, then `[[listener]]`.
+    pub fn all_listeners(&self) -> impl Iterator<Item = Listener> {
+        let plain = self.server.listen.iter().copied().map(Listener::plain);
+        plain.chain(self.listeners.iter().cloned())
+    }
+}
+
 /// `[server]`: listeners and what every connection must keep to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
-    /// Where clients connect; at least one.
+    /// Where clients connect in clear text by HTTP/1.1. Empty only where there is a `[[listener]]`.
     pub listen: Vec<SocketAddr>,
     /// Where the operator connects; `None` when `"off"`.
     pub admin: Option<SocketAddr>,
@@ -111,6 +125,8 @@ pub struct ClientTimeouts {
     pub body: Duration,
     /// For one write to make progress.
     pub write: Duration,
+    /// For a TLS handshake, and for a PROXY header before it.
+    pub handshake: Duration,
 }
 
 /// `[cache]`: the one store all routes share.

@@ -7,15 +7,16 @@ use ipnet::IpNet;
 
 use super::read::{Located, Section, Spot};
 use super::value::Value;
-use super::{ClientTimeouts, Limits, Server, defaults};
+use super::{ClientTimeouts, Limits, Listener, Server, defaults};
 
 /// A timeout a user may set: shorter than a millisecond nothing works, longer than a day nothing is bounded.
 pub(super) const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
 
-/// Reads `[server]`; `threads` is what the key is when it is not written.
-pub(super) fn read(mut section: Section<'_>, threads: usize) -> Server {
+/// Reads `[server]`; `threads` is what the key is when it is not written. Where there are `listeners` of their own, none is assumed.
+pub(super) fn read(mut section: Section<'_>, threads: usize, listeners: &[Located<'_, Listener>]) -> Server {
     let listen = match section.optional("listen") {
         Some(value) => addresses(&value),
+        None if !listeners.is_empty() => Vec::new(),
         None => vec![Located { value: defaults::LISTEN, spot: section.spot.clone() }],
     };
     let admin = match section.optional("admin") {
@@ -24,7 +25,7 @@ pub(super) fn read(mut section: Section<'_>, threads: usize) -> Server {
             .map(|address| Located { value: address, spot: value.spot }),
         None => Some(Located { value: defaults::ADMIN, spot: section.spot_of("listen") }),
     };
-    check_clashes(&listen, admin.as_ref());
+    check_clashes(&listen, listeners, admin.as_ref());
     let trusted = section.optional("trusted_proxies");
     let server = Server {
         listen: listen.into_iter().map(|l| l.value).collect(),
@@ -70,6 +71,7 @@ fn timeouts(mut section: Section<'_>) -> ClientTimeouts {
         idle: section.duration("idle", TIMEOUT, defaults::CLIENT_IDLE),
         body: section.duration("body", TIMEOUT, defaults::CLIENT_BODY),
         write: section.duration("write", TIMEOUT, defaults::CLIENT_WRITE),
+        handshake: section.duration("handshake", TIMEOUT, defaults::CLIENT_HANDSHAKE),
     };
     section.finish();
     timeouts
@@ -88,7 +90,7 @@ fn addresses<'a>(value: &Value<'a>) -> Vec<Located<'a, SocketAddr>> {
     items.into_iter().filter_map(read).collect()
 }
 
-fn address(value: &Value<'_>, expected: &str, port: u16) -> Option<SocketAddr> {
+pub(super) fn address(value: &Value<'_>, expected: &str, port: u16) -> Option<SocketAddr> {
     let text = value.text(expected)?;
     if let Ok(address) = text.parse() {
         return Some(address);
@@ -109,18 +111,24 @@ fn address(value: &Value<'_>, expected: &str, port: u16) -> Option<SocketAddr> {
 }
 
 /// Two sockets that the system would refuse to open side by side.
-fn check_clashes(listen: &[Located<'_, SocketAddr>], admin: Option<&Located<'_, SocketAddr>>) {
-    for (i, address) in listen.iter().enumerate() {
-        if let Some(other) = listen[..i].iter().find(|other| clash(other.value, address.value)) {
-            address.spot.error(format_args!("`{}` and `{}` are the same socket", address.value, other.value));
+fn check_clashes(
+    listen: &[Located<'_, SocketAddr>],
+    listeners: &[Located<'_, Listener>],
+    admin: Option<&Located<'_, SocketAddr>>,
+) {
+    let listen = listen.iter().map(|l| (l.value, &l.spot));
+    let all: Vec<_> = listen.chain(listeners.iter().map(|l| (l.value.address, &l.spot))).collect();
+    for (i, (address, spot)) in all.iter().enumerate() {
+        if let Some((other, _)) = all[..i].iter().find(|(other, _)| clash(*other, *address)) {
+            spot.error(format_args!("`{address}` and `{other}` are the same socket"));
         }
     }
     if let Some(admin) = admin
-        && let Some(other) = listen.iter().find(|other| clash(other.value, admin.value))
+        && let Some((other, _)) = all.iter().find(|(other, _)| clash(*other, admin.value))
     {
         let spot: &Spot<'_> = &admin.spot;
         spot.error_with(
-            format_args!("`{}` is the admin address, and clashes with listen `{}`", admin.value, other.value),
+            format_args!("`{}` is the admin address, and clashes with listen `{other}`", admin.value),
             "give `server.admin` another port, or switch it off with \"off\"",
         );
     }

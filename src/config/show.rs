@@ -12,8 +12,9 @@ use super::backend::show_address;
 use super::purge::shown_field;
 use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
 use super::{
-    Admission, Cache, ClientDirectives, Config, HealthCheck, Hedge, IfSlow, LogFormat, LogOutput, Pool, Purge, Retry,
-    Route, RouteCache, Server, Tls,
+    Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, Hedge, IfSlow,
+    Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, Purge, Retry, Route, RouteCache, Server, Tls,
+    TlsVersion,
 };
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
@@ -41,6 +42,7 @@ impl Config {
                 },
                 "sample": show_ratio(self.access_log.sample),
             },
+            "listener": self.listeners.iter().map(listener).collect::<Vec<_>>(),
             "pool": self.pools.iter().map(|p| pool(p)).collect::<Vec<_>>(),
             "route": self.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
         })
@@ -96,8 +98,64 @@ fn server(server: &Server) -> Value {
             "idle": time(timeouts.idle),
             "body": time(timeouts.body),
             "write": time(timeouts.write),
+            "handshake": time(timeouts.handshake),
         },
     })
+}
+
+fn listener(listener: &Listener) -> Value {
+    let Protocols { http1, http2 } = listener.protocols;
+    let protocols = [("h1", http1), ("h2", http2)].into_iter().filter_map(|(word, spoken)| spoken.then_some(word));
+    let mut shown = json!({
+        "address": listener.address.to_string(),
+        "protocols": protocols.collect::<Vec<_>>(),
+        "proxy_protocol": listener.proxy_protocol.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    });
+    if let Some(port) = listener.redirect_to_https {
+        shown["redirect_to_https"] = port.into();
+    }
+    if let Some(tls) = &listener.tls {
+        shown["tls"] = listener_tls(tls);
+    }
+    shown
+}
+
+fn listener_tls(tls: &ListenerTls) -> Value {
+    let certificate = |files: &CertificateFiles| {
+        let mut shown = json!({ "cert": file(&files.cert), "key": file(&files.key) });
+        if let Some(ocsp) = &files.ocsp {
+            shown["ocsp"] = file(ocsp).into();
+        }
+        shown
+    };
+    let mut shown = json!({
+        "certificates": tls.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "min_version": match tls.min_version {
+            TlsVersion::V1_2 => "1.2",
+            TlsVersion::V1_3 => "1.3",
+        },
+        "strict_sni": tls.strict_sni,
+    });
+    if let Some(hsts) = &tls.hsts {
+        shown["hsts"] = json!({
+            "max_age": time(hsts.max_age),
+            "include_subdomains": hsts.include_subdomains,
+            "preload": hsts.preload,
+        });
+    }
+    if let Some(auth) = &tls.client_auth {
+        shown["client_auth"] = json!({
+            "ca": file(&auth.ca),
+            "mode": match auth.mode {
+                ClientCertificate::Required => "require",
+                ClientCertificate::Optional => "optional",
+            },
+        });
+        if let Some(header) = &auth.header {
+            shown["client_auth"]["header"] = json!(header.as_str());
+        }
+    }
+    shown
 }
 
 fn pool(pool: &Pool) -> Value {

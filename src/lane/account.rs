@@ -14,6 +14,8 @@ use crate::units::Tick;
 pub(super) struct Account<'a> {
     pub started: Tick,
     pub method: Method,
+    /// As the log names it.
+    pub protocol: &'static str,
     pub status: u16,
     /// The length of the body to be sent.
     pub length: u64,
@@ -48,7 +50,7 @@ impl Account<'_> {
             method: self.method.as_str(),
             host: &line.host,
             path: &line.path,
-            protocol: if reason == Termination::Cut { "" } else { "HTTP/1.1" },
+            protocol: if reason == Termination::Cut { "" } else { self.protocol },
             status,
             bytes: sent,
             duration,
@@ -71,7 +73,7 @@ impl Account<'_> {
 
     /// The same, for a reply that outlives its request's bytes.
     pub(super) fn into_owned(self) -> Account<'static> {
-        let Account { started, method, status, length, line } = self;
+        let Account { started, method, protocol, status, length, line } = self;
         let line = line.map(|line| Line {
             time: line.time,
             client: line.client,
@@ -80,6 +82,6 @@ impl Account<'_> {
             id: Cow::Owned(line.id.into_owned()),
             generation: line.generation,
         });
-        Account { started, method, status, length, line }
+        Account { started, method, protocol, status, length, line }
     }
 }

@@ -7,15 +7,8 @@ use crate::cache::validate;
 use crate::caller::{RequestId, X_REQUEST_ID};
 use crate::snapshot::Snapshot;
 
-/// Appends to `out` the head that answers with `hit`. `keeps` is whether the connection goes on after it.
-pub(super) fn write_head(
-    hit: &Hit<'_>,
-    snapshot: &Snapshot,
-    id: &RequestId<'_>,
-    keeps: bool,
-    now: SystemTime,
-    out: &mut Vec<u8>,
-) {
+/// Appends to `out` the head that answers with `hit`, up to what its connection has to say.
+pub(super) fn write_head(hit: &Hit<'_>, snapshot: &Snapshot, id: &RequestId<'_>, now: SystemTime, out: &mut Vec<u8>) {
     let head = hit.ready.head(&snapshot.config().cache.tags);
     if hit.not_modified {
         write_304(&head, out)
@@ -32,7 +25,13 @@ pub(super) fn write_head(
     out.extend_from_slice(X_REQUEST_ID.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(id.as_bytes());
-    let end: &[u8] = if keeps { b"\r\nConnection: keep-alive\r\n\r\n" } else { b"\r\nConnection: close\r\n\r\n" };
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends what the connection says, and the empty line. `lines` are whole ones; `keeps` is whether it goes on after this.
+pub(super) fn end_head(lines: &str, keeps: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(lines.as_bytes());
+    let end: &[u8] = if keeps { b"Connection: keep-alive\r\n\r\n" } else { b"Connection: close\r\n\r\n" };
     out.extend_from_slice(end);
 }
 

@@ -7,7 +7,10 @@
 
 mod underlying;
 
+pub(super) use underlying::told_digest;
+
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -51,6 +54,10 @@ pub(super) struct Framed {
     stall: Option<Pin<Box<tokio::time::Sleep>>>,
     /// The answer in case that none comes in time.
     overdue: Overdue,
+    /// Whom the peer speaks for, if it has said so.
+    told: Option<SocketAddr>,
+    /// Whether what is written waits for a flush, as under TLS where the socket takes no more.
+    holds_back: bool,
 }
 
 impl Framed {
@@ -65,7 +72,21 @@ impl Framed {
             patience: linger::TIME,
             stall: None,
             overdue: Overdue::default(),
+            told: None,
+            holds_back: false,
         }
+    }
+
+    /// The same under TLS.
+    pub(super) fn secure(mut self) -> Framed {
+        self.holds_back = true;
+        self
+    }
+
+    /// The same, for another than the peer.
+    pub(super) fn speaking_for(mut self, client: SocketAddr) -> Framed {
+        self.told = Some(client);
+        self
     }
 
     /// What requests on this connection leave their last word with.
@@ -181,6 +202,15 @@ impl Framed {
             several => stream.as_mut().poll_write_vectored(cx, several),
         };
         self.unless_stalled(cx, sent)
+    }
+
+    /// Sends what of it is held back; nothing where nothing is.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.holds_back {
+            return Poll::Ready(Ok(()));
+        }
+        let flushed = self.inner()?.poll_flush(cx);
+        self.unless_stalled(cx, flushed)
     }
 
     /// Closes after the last reply, gently if the client has sent more.

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
+use http::header::STRICT_TRANSPORT_SECURITY;
+
 use super::account::{Account, Line};
 use super::answer;
 use super::framed::Framed;
@@ -18,7 +20,7 @@ use super::hit::Hit;
 use super::plain::Plain;
 use super::reply::{self, Pending, Sent};
 use super::vigil::Vigil;
-use crate::caller::RequestId;
+use crate::caller::{Link, RequestId};
 use crate::clock;
 use crate::config::ClientTimeouts;
 use crate::edge::{Edge, Phase};
@@ -38,6 +40,7 @@ thread_local! {
 pub(super) struct Front<'e> {
     edge: &'e Edge,
     peer: Option<IpAddr>,
+    link: &'e Link,
     /// Requests that have begun on the connection.
     requests: u32,
     /// When the connection came to rest, or the first byte of an unfinished head was read.
@@ -89,10 +92,11 @@ impl Now {
 
 impl<'e> Front<'e> {
     /// Of a fresh connection from this address.
-    pub(super) fn new(edge: &'e Edge, peer: Option<IpAddr>) -> Front<'e> {
+    pub(super) fn new(edge: &'e Edge, peer: Option<IpAddr>, link: &'e Link) -> Front<'e> {
         let mut front = Front {
             edge,
             peer,
+            link,
             requests: 0,
             since: Tick::default(),
             patience: Default::default(),
@@ -232,9 +236,12 @@ impl<'e> Front<'e> {
         self.heed(&server.timeouts);
         self.requests += 1;
         let is_last = self.requests >= server.limits.requests_per_connection;
+        if self.link.redirect.is_some() {
+            return Seen::Stop(Turn::Handed { head, is_last });
+        }
         let plain = Plain::of(&request, head.rest);
         let found = plain.and_then(|plain| {
-            Hit::find(&snapshot, self.edge.store(), &plain, self.peer, now.wall).map(|hit| (plain, hit))
+            Hit::find(&snapshot, self.edge.store(), &plain, self.peer, self.link, now.wall).map(|hit| (plain, hit))
         });
         let (plain, hit) = match found {
             Ok(found) => found,
@@ -266,6 +273,7 @@ impl<'e> Front<'e> {
         let account = Account {
             started: now.tick,
             method: plain.method,
+            protocol: "HTTP/1.1",
             status: if hit.not_modified { 304 } else { hit.ready.status().as_u16() },
             length: if without_body { 0 } else { hit.ready.length() },
             line: self.edge.access_log().is_on().then(|| Line {
@@ -277,7 +285,12 @@ impl<'e> Front<'e> {
                 generation: snapshot.generation(),
             }),
         };
-        let write = |out: &mut Vec<u8>| answer::write_head(hit, snapshot, &id, keeps, now.wall, out);
+        let write = |out: &mut Vec<u8>| {
+            answer::write_head(hit, snapshot, &id, now.wall, out);
+            // An origin may have a better one for its host.
+            let is_told = self.link.hsts.is_empty() || hit.ready.fields().contains_key(STRICT_TRANSPORT_SECURITY);
+            answer::end_head(if is_told { "" } else { &self.link.hsts }, keeps, out);
+        };
         reply::with(&hit.ready, without_body, write, |reply| {
             reply::begin(reply, account, hit.route, keeps, self.edge, framed, cx)
         })
@@ -302,7 +315,7 @@ impl<'e> Front<'e> {
 }
 
 /// Path and query as the key and the log have them.
-fn path<'a>(plain: &'a Plain<'_>, hit: &Hit<'_>) -> Cow<'a, str> {
+pub(super) fn path<'a>(plain: &'a Plain<'_>, hit: &Hit<'_>) -> Cow<'a, str> {
     let query = hit.route.config.cache.key.query.apply(plain.target.query.as_deref());
     match query {
         Some(query) => Cow::Owned(format!("{}?{query}", plain.target.path)),

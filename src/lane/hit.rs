@@ -17,7 +17,7 @@ use crate::cache::freshness::Freshness;
 use crate::cache::reuse::{Reuse, reuse};
 use crate::cache::vary::{Fields, Variance};
 use crate::cache::{device, key, validate};
-use crate::caller::{self, Client};
+use crate::caller::{self, Client, Link};
 use crate::config::ClientDirectives;
 use crate::snapshot::{Route, Snapshot};
 use crate::store::{NotReady, Ready, Store};
@@ -35,7 +35,7 @@ pub(super) struct Hit<'s> {
 }
 
 impl<'s> Hit<'s> {
-    /// Looks for it at `now`. `peer` is the client's address.
+    /// Looks for it at `now`. `peer` is the client's address, `link` its connection.
     ///
     /// # Errors
     /// Why the request is not for the lane.
@@ -44,10 +44,12 @@ impl<'s> Hit<'s> {
         store: &Store,
         plain: &Plain<'_>,
         peer: Option<IpAddr>,
+        link: &Link,
         now: SystemTime,
     ) -> Result<Hit<'s>, Lane> {
         let config = snapshot.config();
-        let client = Client::new(peer, &config.server.trusted_proxies, plain.values(Name::XForwardedFor));
+        let told = plain.values(Name::XForwardedFor);
+        let client = Client { secure: link.secure, ..Client::new(peer, &config.server.trusted_proxies, told) };
         if may_be_told(plain, &client, snapshot) {
             return Err(Lane::Reveal);
         }
@@ -65,8 +67,18 @@ impl<'s> Hit<'s> {
         if route.config.priority_header.as_ref().is_some_and(|field| plain.has(field)) {
             return Err(Lane::Told);
         }
+        if !snapshot.subject_fields().is_empty()
+            && policy.key.headers.iter().any(|name| snapshot.subject_fields().contains(name))
+        {
+            return Err(Lane::Variant);
+        }
         let primary = primary_key(plain, &client, route)?;
-        let ready = store.ready(&primary, |fields| variance(plain, &client, route, fields)).map_err(reason)?;
+        let variance = |fields: &Fields| {
+            // What a client's certificate says is written into the request behind the lane.
+            let by_subject = fields.names().iter().any(|name| snapshot.subject_fields().contains(name));
+            if by_subject { None } else { variance(plain, &client, route, fields) }
+        };
+        let ready = store.ready(&primary, variance).map_err(reason)?;
         let freshness = *ready.freshness().ok_or(Lane::Stale)?;
         if reuse(&freshness, &RequestDirectives::default(), now) != Reuse::Fresh {
             return Err(Lane::Stale);
@@ -93,7 +105,7 @@ fn primary_key(plain: &Plain<'_>, client: &Client, route: &Route) -> Result<[u8;
     let asked = key::Asked {
         host: plain.host,
         port: plain.port,
-        told_scheme: told(Name::XForwardedProto),
+        scheme: told(Name::XForwardedProto).or(client.secure.then_some("https")),
         told_host: told(Name::XForwardedHost),
         path: &plain.target.path,
         query: query.as_deref(),
@@ -116,6 +128,10 @@ fn extra_fields(params: &key::Params) -> Vec<HeaderName> {
 fn variance(plain: &Plain<'_>, client: &Client, route: &Route, fields: &Fields) -> Option<[u8; 16]> {
     // The class of a device is written into the request behind the lane.
     if fields.names().contains(&device::FIELD) {
+        return None;
+    }
+    // And so is the scheme.
+    if client.secure && fields.names().iter().any(|name| name == "x-forwarded-proto") {
         return None;
     }
     let selecting = plain.selected(fields.names(), client.trusted)?;

@@ -21,8 +21,11 @@ mod linger;
 mod names;
 mod overdue;
 mod plain;
+mod redirect;
 mod refusal;
 mod reply;
+mod stream_hit;
+mod streams;
 mod vigil;
 
 use std::net::SocketAddr;
@@ -35,21 +38,25 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::{Digest, Stream};
 use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp};
 use pingora::server::ShutdownWatch;
 
 use framed::{Framed, Rest};
 use front::{Front, Turn};
-use head::{Head, Refusal};
+use head::Head;
 
+use crate::caller::Link;
 use crate::config;
-use crate::edge::Edge;
+use crate::edge::{Edge, Phase};
 use crate::last_word::LastWord;
+use crate::listener::{Refusal, Spoken};
 
-/// What pingora calls with every new connection.
-pub fn entrance<SV, C>(edge: Arc<Edge>) -> ProcessCustomSession<SV, C>
+/// What pingora calls with every new connection at the listener with this place in [`Snapshot::listeners`].
+///
+/// [`Snapshot::listeners`]: crate::snapshot::Snapshot::listeners
+pub fn entrance<SV, C>(edge: Arc<Edge>, listener: usize) -> ProcessCustomSession<SV, C>
 where
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
@@ -58,13 +65,18 @@ where
     Arc::new(move |proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: &ShutdownWatch| {
         // In a task of its own: pingora's, which has room for a TLS handshake and more, is several times as large and would
         // be kept for as long as the connection.
-        tokio::spawn(connection(edge.clone(), proxy, stream, shutdown.clone()));
+        tokio::spawn(connection(edge.clone(), listener, proxy, stream, shutdown.clone()));
         std::future::ready(None).boxed()
     })
 }
 
-async fn connection<SV, C>(edge: Arc<Edge>, proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: ShutdownWatch)
-where
+async fn connection<SV, C>(
+    edge: Arc<Edge>,
+    listener: usize,
+    proxy: Arc<HttpProxy<SV, C>>,
+    stream: Stream,
+    shutdown: ShutdownWatch,
+) where
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
     C: custom::Connector,
@@ -75,9 +87,22 @@ where
         return;
     };
     let _counted = edge.metrics().connection();
-    let client = client_of(&stream);
-    let mut framed = Box::new(Framed::new(stream));
-    let mut front = Front::new(&edge, client.map(|client| client.ip()));
+    let Some((stream, begun)) = Box::pin(begin(&edge, listener, stream)).await else { return };
+    let Begun { client, link, spoken, is_told } = begun;
+    let told = client.filter(|_| is_told);
+    if spoken == Spoken::Http2 {
+        let digest = digest(&stream, told);
+        return Box::pin(streams::serve(&edge, &proxy, stream, digest, &link, &shutdown)).await;
+    }
+    let mut framed = Framed::new(stream);
+    if let Some(client) = told {
+        framed = framed.speaking_for(client);
+    }
+    if link.secure {
+        framed = framed.secure();
+    }
+    let mut framed = Box::new(framed);
+    let mut front = Front::new(&edge, client.map(|client| client.ip()), &link);
     loop {
         let (head, is_last) = match front.turn(&mut framed).await {
             Turn::Handed { head, is_last } => (head, is_last),
@@ -86,11 +111,15 @@ where
             Turn::Closed => return Box::pin(framed.close()).await,
             Turn::Ended => return,
         };
+        if let Some(port) = link.redirect {
+            let client = client.map(|client| client.ip());
+            return Box::pin(redirect::answer(&edge, *framed, head, port, client)).await;
+        }
         let (session, last_word) = match hand_over(&edge, framed, head, is_last) {
             Ok(handed_over) => handed_over,
             Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
-        let request = last_word.scope(proxy.process_new_http(session, &shutdown));
+        let request = link.clone().scope(last_word.scope(proxy.process_new_http(session, &shutdown)));
         let cut = pin!(edge.cut());
         let Either::Left((reused, _)) = select(pin!(request), cut).await else { return };
         let Some(reused) = reused else { return };
@@ -105,13 +134,68 @@ where
     }
 }
 
+/// A connection on which HTTP begins.
+struct Begun {
+    client: Option<SocketAddr>,
+    link: Arc<Link>,
+    spoken: Spoken,
+    /// Whether the client is another than the peer.
+    is_told: bool,
+}
+
+/// What comes before HTTP.
+async fn begin(edge: &Edge, listener: usize, stream: Stream) -> Option<(Stream, Begun)> {
+    let (listener, timeouts) = {
+        let snapshot = edge.peek();
+        (snapshot.listeners().get(listener)?.clone(), snapshot.config().server.timeouts.clone())
+    };
+    let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+    let accepted = listener.accept(stream, timeouts.handshake, timeouts.idle);
+    let accepted = tokio::select! {
+        accepted = accepted => accepted,
+        () = edge.phase_after(Phase::Serving) => return None,
+    };
+    match accepted {
+        Ok(accepted) => {
+            let hsts = listener.hsts().filter(|_| accepted.secure);
+            let hsts = hsts.map_or_else(String::new, |value| format!("Strict-Transport-Security: {value}\r\n"));
+            let link = Link {
+                secure: accepted.secure,
+                hsts,
+                subject: listener.subject_field().cloned().zip(accepted.subject),
+                redirect: listener.config().redirect_to_https,
+            };
+            let is_told = accepted.client != peer;
+            let begun = Begun { client: accepted.client, link: Arc::new(link), spoken: accepted.spoken, is_told };
+            Some((accepted.stream, begun))
+        }
+        Err(refusal) => {
+            if let (Refusal::Handshake(reason), Some(peer)) = (&refusal, peer) {
+                log::debug!("{peer}: TLS handshake at {}: {reason}", listener.address());
+            }
+            edge.metrics().connection_failed(refusal.as_str());
+            None
+        }
+    }
+}
+
+/// What pingora is told of a connection of HTTP/2.
+fn digest(stream: &Stream, told: Option<SocketAddr>) -> Arc<Digest> {
+    Arc::new(Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: stream.get_proxy_digest(),
+        socket_digest: framed::told_digest(stream, told),
+    })
+}
+
 /// The request at the front of what was read, as pingora sees it.
 fn hand_over(
     edge: &Edge,
     mut framed: Box<Framed>,
     head: Head,
     is_last: bool,
-) -> Result<(ServerSession, LastWord), (Box<Framed>, Refusal)> {
+) -> Result<(ServerSession, LastWord), (Box<Framed>, head::Refusal)> {
     let head_bytes = match absolute::rewrite(framed.ahead().get(..head.len).unwrap_or_default()) {
         Ok(None) => framed.ahead().split_to(head.len),
         Ok(Some(rewritten)) => {
@@ -145,10 +229,6 @@ fn replay(framed: Box<Framed>, head: BytesMut, last: bool, timeouts: &config::Cl
     }
     session.set_pipelined_prefix(head);
     session
-}
-
-fn client_of(stream: &Stream) -> Option<SocketAddr> {
-    stream.get_socket_digest()?.peer_addr()?.as_inet().copied()
 }
 
 /// How long the rest of a body that nobody wants is read before the connection is given up.

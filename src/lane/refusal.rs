@@ -1,6 +1,6 @@
 //! The answer to a head that may not enter: short, closed gently, counted and logged like any other.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::framed::Framed;
 use super::head::Refusal;
@@ -47,10 +47,15 @@ impl Refusal {
     }
 }
 
+/// The status and the sentence of the answer to a head that may not enter.
+pub(super) fn said(refusal: Refusal) -> (u16, String) {
+    (refusal.status().0, refusal.sentence() + "\n")
+}
+
 /// Answers, closes, counts and logs.
 pub(super) async fn answer(edge: &Edge, mut framed: Framed, refusal: Refusal, client: Option<SocketAddr>) {
-    let (status, phrase) = refusal.status();
-    let body = refusal.sentence() + "\n";
+    let (_, phrase) = refusal.status();
+    let (status, body) = said(refusal);
     let date = httpdate::fmt_http_date(clock::wall());
     let allow = if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
     // RFC 9110 §9.3.2: no content follows the answer to a HEAD, even one that is refused.
@@ -60,21 +65,23 @@ pub(super) async fn answer(edge: &Edge, mut framed: Framed, refusal: Refusal, cl
          Content-Length: {}\r\nConnection: close\r\n\r\n{sent}",
         body.len()
     );
-    log(edge, &mut framed, refusal, client, sent.len());
+    // What can be told of the request line; a line that makes no sense is left out.
+    let mut words = std::str::from_utf8(request_line(framed.ahead())).unwrap_or_default().split(' ');
+    let line = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    log(edge, refusal, client.map(|client| client.ip()), line, sent.len());
     framed.refuse(reply.as_bytes()).await;
 }
 
-fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<SocketAddr>, bytes: usize) {
+/// Counts and logs; of the request `line` method and path.
+pub(super) fn log(edge: &Edge, refusal: Refusal, client: Option<IpAddr>, line: (&str, &str), bytes: usize) {
     let (status, _) = refusal.status();
     let reason = refusal.termination();
-    // What can be told of the request line; a line that makes no sense is left out.
-    let mut words = std::str::from_utf8(request_line(framed.ahead())).unwrap_or_default().split(' ');
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (method, path) = line;
     edge.metrics().unrouted().record(Method::of(method), status, CacheResult::None, std::time::Duration::ZERO);
     edge.metrics().terminated(reason);
     edge.access_log().log(&Record {
         time: clock::wall(),
-        client: client.map(|c| c.ip()),
+        client,
         method: clip(method, 16),
         host: "",
         path: clip(path, 256),

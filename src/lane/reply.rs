@@ -73,7 +73,7 @@ impl Reply<'_> {
                 count += 1;
             }
             if count == 0 {
-                return Poll::Ready(Ok(()));
+                return framed.poll_sent(cx);
             }
             let sent = match framed.poll_send(cx, &slices[..count]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -90,7 +90,7 @@ impl Reply<'_> {
                 }
             }
             if self.body.is_none() && self.gone >= self.head.len() {
-                return Poll::Ready(Ok(()));
+                return framed.poll_sent(cx);
             }
         }
     }

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn client(address: &str) -> Client {
-        Client { peer: None, trusted: false, address: Some(address.parse().unwrap()) }
+        Client { secure: false, peer: None, trusted: false, address: Some(address.parse().unwrap()) }
     }
 
     fn at(seconds: u64) -> SystemTime {

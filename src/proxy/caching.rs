@@ -18,6 +18,7 @@ use super::crowd::Crowd;
 use super::ctx::{Ctx, Refreshed};
 use super::deadlines::Patience;
 use super::flights::Flights;
+use super::identity;
 use super::invalidating;
 use super::parts;
 use super::uses;
@@ -34,6 +35,7 @@ use crate::snapshot::Route;
 use crate::store::{Labelled, Refusal, Refusals, Store, replace_fields};
 
 /// What every request's cache shares.
+#[derive(Clone)]
 pub(super) struct Shared {
     /// The store.
     pub store: &'static Store,
@@ -128,7 +130,7 @@ fn with_key_parts<T>(request: &RequestHeader, ctx: &Ctx, make: impl FnOnce(&key:
     let asked = key::Asked {
         host: &ctx.host,
         port: ctx.port,
-        told_scheme: told("x-forwarded-proto"),
+        scheme: identity::scheme(&ctx.client, request),
         told_host: told("x-forwarded-host"),
         path: request.uri.path(),
         query: request.uri.query(),
@@ -303,6 +305,7 @@ pub(super) fn judge(
             method,
             path: request.uri.path(),
             headers: &request.headers,
+            is_authenticated: identity::has_subject(request),
             directives: &wishes(request, route),
         },
         storable::Response {

@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use super::parts::Part;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
-use crate::caller::Client;
+use crate::caller::{Client, Link};
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
@@ -40,6 +40,8 @@ pub struct Ctx {
     pub last_word: Option<LastWord>,
     /// Its route, once one matched.
     pub route: Option<Arc<Route>>,
+    /// The connection it came by; `None` for a refresh.
+    pub link: Option<Arc<Link>>,
     /// Who asks, and as what.
     pub client: Client,
     /// Whether the client may be told the key and the detail of `Cache-Status`.
@@ -131,6 +133,7 @@ impl Ctx {
             patience: None,
             last_word: None,
             route: None,
+            link: Link::of_this_connection(),
             client: Client::default(),
             reveal: false,
             host: String::new(),

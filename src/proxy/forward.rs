@@ -46,7 +46,8 @@ pub(super) fn marker_peer() -> HttpPeer {
     peer
 }
 
-/// Hands out sessions that share one pool of connections.
+/// Hands out sessions that share one pool of connections, as its clones do.
+#[derive(Clone)]
 pub struct Forward {
     connector: Arc<Connector>,
 }

@@ -52,6 +52,46 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     RequestId::of(headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes)).value()
 }
 
+/// The scheme that a request was made with as far as it is not plain `http` for all we know: what a trusted proxy says, or what
+/// [`note_scheme`] has noted.
+pub(super) fn scheme<'a>(client: &Client, request: &'a RequestHeader) -> Option<&'a str> {
+    request.headers.get(X_FORWARDED_PROTO).filter(|_| client.trusted || client.secure)?.to_str().ok()
+}
+
+/// Notes in the request that it came by TLS, for key, variants, refreshes and backend. A trusted proxy's word stands.
+pub(super) fn note_scheme(client: &Client, request: &mut RequestHeader) {
+    if client.secure && !request.headers.contains_key(X_FORWARDED_PROTO) {
+        // A name and a value that a field can have.
+        let _ = request.insert_header(X_FORWARDED_PROTO, "https");
+    }
+}
+
+/// Tells the subject of the client's certificate, and nothing else by that name.
+pub(super) fn tell_subject(ctx: &Ctx, request: &mut RequestHeader) {
+    let fields = ctx.snapshot.subject_fields();
+    // A refresh says what the request that caused it has said.
+    if fields.is_empty() || ctx.link.is_none() {
+        return;
+    }
+    forget_lookalikes_of(request, fields);
+    for field in fields {
+        request.remove_header(field);
+    }
+    if let Some((field, subject)) = ctx.link.as_ref().and_then(|link| link.subject.as_ref()) {
+        let _ = request.insert_header(field.clone(), subject.clone());
+        request.extensions_mut().insert(HasSubject);
+    }
+}
+
+/// Whether the backend is told the subject of a client's certificate.
+pub(super) fn has_subject(request: &RequestHeader) -> bool {
+    request.extensions.get::<HasSubject>().is_some()
+}
+
+/// Marks a request whose backend is told.
+#[derive(Clone, Copy, Debug)]
+struct HasSubject;
+
 /// Removes what a peer that is not trusted says of the client: no variant, key or refresh may heed it.
 pub(super) fn forget_told(request: &mut RequestHeader) {
     for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
@@ -98,7 +138,7 @@ pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut 
     // A route that asks under one host tells of no other: the key holds none.
     let has_alias = ctx.route.as_ref().is_some_and(|route| route.config.cache.key.host.is_some());
     let host = told(X_FORWARDED_HOST).filter(|_| !has_alias);
-    let proto = told(X_FORWARDED_PROTO);
+    let scheme = scheme(&ctx.client, request).and_then(|scheme| HeaderValue::from_str(scheme).ok());
     for name in OTHER_FORWARDED {
         request.remove_header(name);
     }
@@ -113,12 +153,13 @@ pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut 
     if let Some(peer) = ctx.client.peer {
         request.insert_header(X_FORWARDED_FOR, append(chain, &peer.to_string()))?;
     }
-    request.insert_header(FORWARDED, append(elements, &forwarded(ctx.client.peer, authority)))?;
+    let proto = if ctx.client.secure { "https" } else { "http" };
+    request.insert_header(FORWARDED, append(elements, &forwarded(ctx.client.peer, authority, proto)))?;
     match host.as_ref().or(authority) {
         Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
         None => drop(request.remove_header(X_FORWARDED_HOST)),
     }
-    request.insert_header(X_FORWARDED_PROTO, proto.unwrap_or(HeaderValue::from_static("http")))?;
+    request.insert_header(X_FORWARDED_PROTO, scheme.unwrap_or(HeaderValue::from_static("http")))?;
     if let Some(id) = &ctx.request_id {
         request.insert_header(X_REQUEST_ID, id.clone())?;
     }
@@ -126,7 +167,7 @@ pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut 
 }
 
 /// An element of `Forwarded` (RFC 7239 §4).
-fn forwarded(peer: Option<IpAddr>, authority: Option<&HeaderValue>) -> String {
+fn forwarded(peer: Option<IpAddr>, authority: Option<&HeaderValue>, proto: &str) -> String {
     let mut element = match peer {
         Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\";"),
         Some(ip) => format!("for={ip};"),
@@ -136,7 +177,7 @@ fn forwarded(peer: Option<IpAddr>, authority: Option<&HeaderValue>) -> String {
         // A host may hold a colon or brackets, so it is always quoted; it cannot hold a quote or a backslash.
         element += &format!("host=\"{host}\";");
     }
-    element + "proto=http"
+    element + "proto=" + proto
 }
 
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
@@ -159,10 +200,10 @@ mod tests {
     fn an_element_quotes_what_needs_it() {
         let host = HeaderValue::from_static("a.example:8080");
         assert_eq!(
-            forwarded("192.0.2.1".parse().ok(), Some(&host)),
+            forwarded("192.0.2.1".parse().ok(), Some(&host), "http"),
             "for=192.0.2.1;host=\"a.example:8080\";proto=http"
         );
-        assert_eq!(forwarded("2001:db8::1".parse().ok(), None), "for=\"[2001:db8::1]\";proto=http");
+        assert_eq!(forwarded("2001:db8::1".parse().ok(), None, "https"), "for=\"[2001:db8::1]\";proto=https");
     }
 
     #[test]

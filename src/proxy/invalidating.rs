@@ -7,6 +7,7 @@ use http::header::HeaderName;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::ctx::Ctx;
+use super::identity;
 use crate::cache::invalidate;
 use crate::cache::tags::{self, Tags};
 use crate::edge::Edge;
@@ -34,10 +35,11 @@ impl<'a> Asked<'a> {
             (None, Some(told)) => uri::normalise_host(told).unwrap_or((Cow::Borrowed(told), None)),
             (None, None) => (Cow::Borrowed(ctx.host.as_str()), ctx.port),
         };
-        let scheme = told("x-forwarded-proto").map(|scheme| match scheme.bytes().any(|b| b.is_ascii_uppercase()) {
-            true => Cow::Owned(scheme.to_ascii_lowercase()),
-            false => Cow::Borrowed(scheme),
-        });
+        let scheme =
+            identity::scheme(&ctx.client, request).map(|scheme| match scheme.bytes().any(|b| b.is_ascii_uppercase()) {
+                true => Cow::Owned(scheme.to_ascii_lowercase()),
+                false => Cow::Borrowed(scheme),
+            });
         Asked { scheme, host, port, path: request.uri.path(), query: request.uri.query() }
     }
 

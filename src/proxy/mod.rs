@@ -67,7 +67,8 @@ const UNSTORABLE_KEYS: usize = 1024;
 /// Idle connections to backends kept open in all.
 const IDLE_UPSTREAM: usize = 1024;
 
-/// The proxy of one edge.
+/// The proxy of one edge; clones are the same.
+#[derive(Clone)]
 pub struct Proxy {
     edge: Arc<Edge>,
     cache: caching::Shared,

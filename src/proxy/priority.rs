@@ -44,7 +44,7 @@ mod tests {
         let route = parse_str("t", &text).unwrap().config.routes[0].clone();
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         request.insert_header(field.0, field.1).unwrap();
-        let client = Client { peer: None, trusted, address: None };
+        let client = Client { secure: false, peer: None, trusted, address: None };
         let class = class(&mut request, &client, &route);
         (class, request.headers.contains_key(field.0))
     }

@@ -42,7 +42,21 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
         // RFC 9110 §15.2: such a client knows no interim responses.
         session.as_downstream_mut().set_ignore_info_resp(true);
     }
+    if session.req_header().version == http::Version::HTTP_2 {
+        authority(session.req_header_mut())?;
+    }
     place(session.req_header_mut(), from, ctx)
+}
+
+/// Gives a request of HTTP/2 the form of one of HTTP/1: `Host` for `:authority`, a target without it (RFC 9113 §8.3.1).
+fn authority(request: &mut RequestHeader) -> Result<(), Refusal> {
+    let Some(authority) = request.uri.authority().map(|authority| authority.as_str().to_owned()) else { return Ok(()) };
+    if request.headers.get_all(HOST).iter().any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
+        return Err(bad_request("host"));
+    }
+    let path = request.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    request.set_uri(Uri::try_from(path).map_err(|_| bad_request("target"))?);
+    request.insert_header(HOST, authority).map_err(|_| bad_request("host"))
 }
 
 /// Where a request comes from.
@@ -61,6 +75,7 @@ pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> R
         From::Refresh => None,
     };
     ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
+    ctx.client.secure = ctx.link.as_ref().is_some_and(|link| link.secure);
     if !request.headers.contains_key(http::header::UPGRADE) {
         super::upstream::strip_nominated(request);
     }
@@ -70,6 +85,8 @@ pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> R
         From::Client(_) if !ctx.client.trusted => identity::forget_told(request),
         From::Client(_) => {}
     }
+    identity::note_scheme(&ctx.client, request);
+    identity::tell_subject(ctx, request);
     ctx.patience = deadlines::take(request, ctx.started);
     ctx.request_id = Some(identity::request_id(&request.headers));
     ctx.reveal = may_be_told(request, &ctx.client, &ctx.snapshot.config().cache.reveal);

@@ -46,15 +46,30 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     }
     // Removed even where there is none: an origin must not choose what the lane puts there.
     response.remove_header(ORIGINAL_DATE);
-    if let Some(date) = response.headers.get(DATE).cloned() {
+    // Over HTTP/2 the time of sending stands: there nothing comes after pingora to put back the origin's.
+    let date = response.headers.get(DATE).filter(|_| session.req_header().version != http::Version::HTTP_2);
+    if let Some(date) = date.cloned() {
         response.insert_header(ORIGINAL_DATE, date)?;
     }
     rate::tell(ctx, response)?;
     response.append_header(VIA, snapshot.via(http::Version::HTTP_11).clone())?;
+    tell_hsts(ctx, response)?;
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }
     Ok(())
+}
+
+/// What browsers are to remember of a host that speaks TLS.
+fn tell_hsts(ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
+    let Some((name, value)) = ctx.link.as_ref().and_then(|link| link.hsts.trim_end().split_once(": ")) else {
+        return Ok(());
+    };
+    // An origin may have a better one for its host.
+    if response.headers.contains_key(name) {
+        return Ok(());
+    }
+    response.insert_header(name.to_owned(), value)
 }
 
 /// Our member of `Proxy-Status`.
@@ -100,6 +115,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
     response
         .insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some((refusal.proxy_error, refusal.details))))?;
     rate::tell(ctx, &mut response)?;
+    tell_hsts(ctx, &mut response)?;
     if refusal.status == 503 {
         response.insert_header(RETRY_AFTER, fastrand::u32(COME_AGAIN))?;
     }

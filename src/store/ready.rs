@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::cache::key::HashBinary;
 
 use super::Store;
 use super::entry::Stored;
 use super::parts::variant_slot;
+use super::wire::SAID_BY_US;
 use crate::cache::freshness::Freshness;
 use crate::cache::vary::Fields;
 
@@ -56,6 +58,16 @@ impl Ready {
     /// The length of its body in bytes.
     pub fn length(&self) -> u64 {
         self.0.body.len()
+    }
+
+    /// Its body, piece by piece, shared with the store.
+    pub fn bytes(&self) -> impl Iterator<Item = Bytes> {
+        self.0.body.segments().iter().map(|segment| segment.bytes.clone())
+    }
+
+    /// Whether a hit says the field of this name itself, whatever is stored by it.
+    pub fn is_said_anew(name: &HeaderName) -> bool {
+        SAID_BY_US.contains(&name.as_str())
     }
 
     /// Its body, piece by piece, from byte `at` on.

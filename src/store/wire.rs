@@ -11,7 +11,7 @@ use http::header::{AGE, CONNECTION};
 use pingora::http::ResponseHeader;
 
 /// Fields that a hit says itself, whatever the origin said by these names.
-const SAID_BY_US: [&str; 3] = ["x-cache-status", "x-request-id", ORIGINAL_DATE];
+pub(super) const SAID_BY_US: [&str; 3] = ["x-cache-status", "x-request-id", ORIGINAL_DATE];
 
 /// The field in which a response's own `Date` passes through pingora, which writes another over it; the lane puts it
 /// back. It never leaves the process, and one that an origin sends does not come in.

@@ -51,5 +51,7 @@ words! {
         Stale = "stale",
         /// The origin has since forbidden to store what it answers.
         Doubted = "doubted",
+        /// Over HTTP/2: its body is so large that it may have to wait for the client.
+        Large = "large",
     }
 }

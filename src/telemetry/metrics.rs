@@ -46,6 +46,7 @@ pub(super) struct Registered {
     pub(super) purges_refused: Tally,
     pub(super) last_reload: Gauge,
     pub(super) connections_refused: Counter,
+    pub(super) connections_failed: Tally,
     pub(super) access_log_dropped: Counter,
 }
 
@@ -71,6 +72,7 @@ impl Metrics {
             purges_refused: Tally::new(names::PURGE_REFUSALS),
             last_reload,
             connections_refused: Counter::default(),
+            connections_failed: Tally::new(names::CONNECTION_FAILURES),
             access_log_dropped: Counter::default(),
         }))
     }
@@ -117,6 +119,11 @@ impl Metrics {
     /// Counts a client connection that was closed because of the limit.
     pub fn connection_refused(&self) {
         self.0.connections_refused.inc();
+    }
+
+    /// Counts a client connection on which HTTP has not begun; `reason` is one of [`names::CONNECTION_FAILURES`].
+    pub fn connection_failed(&self, reason: &str) {
+        self.0.connections_failed.add(reason);
     }
 
     /// Counts why a request ended; once per request.

@@ -191,6 +191,10 @@ pub const PURGE_KINDS: &[&str] = &["url", "tag", "host", "prefix", "glob", "all"
 /// How a purge came in: at the admin address, by the method `PURGE`, or because a request changed things.
 pub const PURGE_CAUSES: &[&str] = &["admin", "method", "unsafe-request"];
 
+/// Why HTTP did not begin on a client's connection.
+pub const CONNECTION_FAILURES: &[&str] =
+    &["not-listed", "proxy-header", "not-tls", "handshake", "timeout", "closed", "other"];
+
 /// Why a purge was refused.
 pub const PURGE_REFUSALS: &[&str] = &["forbidden", "unauthorized", "invalid", "full", "other"];
 
@@ -228,7 +232,7 @@ definitions! {
     TERMINATIONS: "hedgerow_terminations_total" Counter None, &[words("reason", Termination::WORDS)],
         "Requests ended, by cause";
     LANE: "hedgerow_lane_requests_total" Counter None, &[words("outcome", Lane::WORDS)],
-        "Requests of HTTP/1 at the fast lane: answered there, or why not";
+        "Requests at the fast lane: answered there, or why not";
     REQUESTS_IN_FLIGHT: "hedgerow_requests_in_flight" Gauge None, &[],
         "Requests being answered now";
     CLIENT_CONNECTIONS: "hedgerow_client_connections" Gauge None, &[],
@@ -329,6 +333,8 @@ definitions! {
         "1 if the last reload was applied or none was asked for, 0 if it was rejected";
     CONNECTIONS_REFUSED: "hedgerow_client_connections_refused_total" Counter None, &[],
         "Client connections closed at once because as many were open as may be";
+    CONNECTIONS_FAILED: "hedgerow_client_connections_failed_total" Counter None, &[words("reason", CONNECTION_FAILURES)],
+        "Client connections that ended before HTTP began, by reason";
     ACCESS_LOG_DROPPED: "hedgerow_access_log_dropped_total" Counter None, &[],
         "Access log lines lost because the output was too slow or failed";
     BUILD: "hedgerow_build_info" Info None, &[Label { name: "version", values: Values::Constant }],
@@ -391,6 +397,7 @@ mod tests {
             HEALTH_CHECK_RESULTS,
             PURGE_KINDS,
             PURGE_REFUSALS,
+            CONNECTION_FAILURES,
         ] {
             assert_eq!(list.last(), Some(&"other"));
         }

@@ -365,6 +365,7 @@ impl Page {
         page.family(&names::CONFIG_RELOADS, |family| family.tally([], &self.counters.reloads))?;
         page.gauge(&names::CONFIG_LAST_RELOAD, self.counters.last_reload.get())?;
         page.counter(&names::CONNECTIONS_REFUSED, self.counters.connections_refused.get())?;
+        page.family(&names::CONNECTIONS_FAILED, |family| family.tally([], &self.counters.connections_failed))?;
         page.counter(&names::ACCESS_LOG_DROPPED, self.counters.access_log_dropped.get())?;
         page.family(&names::BUILD, |family| family.info([env!("CARGO_PKG_VERSION")]))
     }

@@ -60,6 +60,11 @@ impl Edge {
         self.addr
     }
 
+    /// The same for each listener, in the order written.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.running.addresses()
+    }
+
     /// Where the operator connects.
     pub fn admin(&self) -> SocketAddr {
         self.admin
@@ -197,7 +202,7 @@ fn filled(conf: &str) -> String {
         ("server", "admin", "\"127.0.0.1:0\""),
         ("access_log", "format", "\"off\""),
     ] {
-        if says(conf, section, key) {
+        if says(conf, section, key) || (key == "listen" && conf.contains("[[listener]]")) {
             continue;
         }
         let header = format!("[{section}]");

@@ -1,13 +1,15 @@
 //! What pingora asks of a connection besides its bytes: the one underneath answers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pingora::protocols::l4::socket::SocketAddr as SocketAddress;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 
 use super::Framed;
@@ -55,8 +57,18 @@ impl GetProxyDigest for Framed {
 
 impl GetSocketDigest for Framed {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream.as_ref()?.get_socket_digest()
+        let stream = self.stream.as_ref()?;
+        told_digest(stream, self.told)
     }
+}
+
+/// What pingora is told of the ends of a connection whose peer speaks for another.
+pub(in crate::lane) fn told_digest(stream: &Stream, told: Option<SocketAddr>) -> Option<Arc<SocketDigest>> {
+    let Some(client) = told else { return stream.get_socket_digest() };
+    let digest = SocketDigest::from_raw_fd(stream.id());
+    // Nobody has asked it yet.
+    let _ = digest.peer_addr.set(Some(SocketAddress::Inet(client)));
+    Some(Arc::new(digest))
 }
 
 impl Peek for Framed {}
