@@ -10,9 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use pingora::connectors::http::{Connector, custom};
+use pingora::connectors::http::custom;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::custom::client::Session;
 use pingora::protocols::http::custom::{BodyWrite, CustomMessageWrite};
 use pingora::protocols::l4::socket::SocketAddr;
@@ -31,10 +30,7 @@ use crate::cache::reuse;
 use crate::cache::validate::{self, Mismatch};
 use crate::clock;
 use crate::tail::deadline::Deadline;
-use crate::upstream::Failure;
-
-/// Interim responses passed on for one request; an origin that sends more is broken.
-const MAX_INTERIM: u32 = 16;
+use crate::upstream::{Connections, Failure};
 
 /// The peer that selects this path; it names no backend.
 pub(super) fn marker_peer() -> HttpPeer {
@@ -48,13 +44,13 @@ pub(super) fn marker_peer() -> HttpPeer {
 
 /// Hands out sessions that share one pool of connections.
 pub struct Forward {
-    connector: Arc<Connector>,
+    connections: Arc<Connections>,
 }
 
 impl Forward {
-    /// Sessions over `connector`.
-    pub fn new(connector: Arc<Connector>) -> Forward {
-        Forward { connector }
+    /// Sessions over `connections`.
+    pub fn new(connections: Arc<Connections>) -> Forward {
+        Forward { connections }
     }
 }
 
@@ -66,7 +62,7 @@ impl custom::Connector for Forward {
         &self,
         _peer: &P,
     ) -> Result<(custom::Connection<UpstreamSession>, bool)> {
-        Ok((custom::Connection::Session(UpstreamSession::new(self.connector.clone())), false))
+        Ok((custom::Connection::Session(UpstreamSession::new(self.connections.clone())), false))
     }
 
     async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<UpstreamSession> {
@@ -79,13 +75,13 @@ impl custom::Connector for Forward {
         _peer: &P,
         _idle: Option<Duration>,
     ) {
-        session.release().await;
+        session.release();
     }
 }
 
 /// One request on its way through attempts to a response.
 pub struct UpstreamSession {
-    connector: Arc<Connector>,
+    connections: Arc<Connections>,
     attempts: Option<Attempts>,
     request: Option<Box<RequestHeader>>,
     leg: Option<Leg>,
@@ -100,17 +96,17 @@ pub struct UpstreamSession {
     rescue: Option<Box<Rescue>>,
     /// What is stored and the rest, as one response.
     splice: Option<Box<Splice>>,
-    interim: u32,
+    /// Whether the client has begun to read an answer.
+    has_interim: bool,
     total: Option<Deadline>,
-    keepalive: bool,
     /// Whether a failed attempt is to be repeated by pingora, which has the request's body.
     again: bool,
 }
 
 impl UpstreamSession {
-    fn new(connector: Arc<Connector>) -> UpstreamSession {
+    fn new(connections: Arc<Connections>) -> UpstreamSession {
         UpstreamSession {
-            connector,
+            connections,
             attempts: None,
             request: None,
             leg: None,
@@ -120,22 +116,17 @@ impl UpstreamSession {
             asked: None,
             rescue: None,
             splice: None,
-            interim: 0,
+            has_interim: false,
             total: None,
-            keepalive: true,
             again: false,
         }
     }
 
     /// Gives the connection back if both messages ended on it.
-    async fn release(mut self) {
-        let Some(mut leg) = self.leg.take() else { return };
-        let unfinished = self.upload.as_ref().is_some_and(|upload| !upload.is_done());
-        if unfinished || !self.keepalive {
-            leg.http.shutdown().await;
-            return;
+    fn release(mut self) {
+        if let Some(leg) = self.leg.take().filter(|_| self.upload.as_ref().is_none_or(Upload::is_done)) {
+            leg.release(&self.connections);
         }
-        leg.release(&self.connector).await;
     }
 
     async fn next_head(&mut self) -> Result<(), Failure> {
@@ -148,14 +139,14 @@ impl UpstreamSession {
     }
 
     fn has_final_head(&self) -> bool {
-        let head = self.leg.as_ref().and_then(|leg| leg.http.response_header());
+        let head = self.leg.as_ref().and_then(|leg| leg.http.head());
         head.is_some_and(|head| !head.status.is_informational())
     }
 
     /// What comes in answer to a request for the rest of something: the rest, another answer, or nothing of use.
     async fn judge_rest(&mut self) -> Result<(), Failure> {
         let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_mut()) else { return Ok(()) };
-        let Some(head) = leg.http.response_header().filter(|head| !head.status.is_informational()) else {
+        let Some(head) = leg.http.head().filter(|head| !head.status.is_informational()) else {
             return Ok(());
         };
         let Some((resume, mut request)) = self.rest.take() else { return Ok(()) };
@@ -166,7 +157,6 @@ impl UpstreamSession {
             }
             Verdict::PassOn => {}
             Verdict::AskAgain => {
-                leg.http.shutdown().await;
                 self.leg = None;
                 // Its answer was none of ours to use; that is no reason against the backend.
                 attempts.exchange().seen.lock().tried.pop();
@@ -183,7 +173,7 @@ impl UpstreamSession {
             let mut leg = attempts.ask(&request).await?;
             if let Some(mismatch) = foreign(&leg, attempts.exchange()) {
                 // Neither a 304 nor an answer to HEAD has a body: the connection can be used again.
-                leg.release(&self.connector).await;
+                leg.release(&self.connections);
                 leg = attempts.ask_again(&mut request, mismatch).await?;
             }
             self.confirmed = confirmed(&leg, attempts.exchange());
@@ -203,8 +193,7 @@ impl UpstreamSession {
             self.leg = Some(leg);
             return Ok(());
         };
-        // After an interim response the client has begun to read an answer: no other attempt.
-        if self.interim > 0 {
+        if self.has_interim {
             attempts.fail(&mut leg.attempt, failure);
             return Err(failure);
         }
@@ -225,10 +214,7 @@ impl UpstreamSession {
         let read = match (self.upload.as_mut(), self.rescue.as_mut()) {
             (Some(upload), _) => upload.until_body(leg, attempts.exchange()).await,
             (None, Some(rescue)) => rescue.read(leg, attempts).await,
-            (None, None) => {
-                let read = leg.http.read_response_body().await;
-                read.map_err(|e| Failure::of_read(&e, Failure::BetweenBytesTimeout))
-            }
+            (None, None) => leg.http.read_body().await,
         };
         match (&read, self.upload.as_mut()) {
             (Err(failure), _) => attempts.fail(&mut leg.attempt, *failure),
@@ -258,7 +244,7 @@ impl Drop for UpstreamSession {
 /// Why the answer is about another response than the one that is stored.
 fn foreign(leg: &Leg, exchange: &Exchange) -> Option<Mismatch> {
     let Condition::Stored(stored) = &exchange.condition else { return None };
-    let head = leg.http.response_header()?;
+    let head = leg.http.head()?;
     if head.status == StatusCode::NOT_MODIFIED {
         return validate::check_304(stored, &head.headers).err();
     }
@@ -275,7 +261,7 @@ fn foreign(leg: &Leg, exchange: &Exchange) -> Option<Mismatch> {
 
 /// The 304 that an answer to HEAD amounts to, where that confirms the stored response.
 fn confirmed(leg: &Leg, exchange: &Exchange) -> Option<Box<ResponseHeader>> {
-    let head = leg.http.response_header().filter(|head| exchange.by_head && head.status == StatusCode::OK)?;
+    let head = leg.http.head().filter(|head| exchange.by_head && head.status == StatusCode::OK)?;
     if exchange.seen.lock().mismatch.is_some() {
         return None;
     }
@@ -298,10 +284,8 @@ impl Session for UpstreamSession {
         let Some(ExchangeRef(exchange)) = request.extensions_mut().remove() else {
             return Error::e_explain(ErrorType::InternalError, "a forwarded request without its exchange");
         };
-        request.set_version(http::Version::HTTP_11);
         self.total = Some(Deadline::new(exchange.started, exchange.route.pool.config().timeouts.total));
-        self.keepalive = exchange.route.pool.config().keepalive;
-        let mut attempts = Attempts::new(exchange, self.connector.clone());
+        let mut attempts = Attempts::new(exchange, self.connections.clone());
         if end {
             self.request = Some(request);
         } else {
@@ -324,7 +308,7 @@ impl Session for UpstreamSession {
         // Pingora filters whatever heads are at hand in one batch, and drops the batch if the final one is stored (the
         // client then reads it from there). So the next head waits until the interim one is through; but not where a
         // request's body is still sent, which waits for this session.
-        if self.interim > 0
+        if self.has_interim
             && self.upload.is_none()
             && let Some(attempts) = &self.attempts
         {
@@ -335,9 +319,8 @@ impl Session for UpstreamSession {
             e.set_retry(self.again);
             return Err(e);
         }
-        let interim = self.response_header().is_some_and(|h| h.status.is_informational());
-        self.interim += u32::from(interim);
-        if self.interim > MAX_INTERIM { Err(error(Failure::InvalidResponse)) } else { Ok(()) }
+        self.has_interim |= self.response_header().is_some_and(|head| head.status.is_informational());
+        Ok(())
     }
 
     async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
@@ -348,31 +331,25 @@ impl Session for UpstreamSession {
         if self.splice.as_ref().is_some_and(|splice| splice.has_more()) {
             return Ok(false);
         }
-        match self.leg.as_mut().map(|leg| &mut leg.http) {
-            Some(HttpSession::H1(http)) => Ok(http.is_body_done()),
-            Some(HttpSession::H2(http)) => http.check_response_end_or_error(),
-            _ => Ok(true),
-        }
+        Ok(self.leg.as_ref().is_none_or(|leg| leg.http.is_done()))
     }
 
+    // They do not pass.
     async fn read_trailers(&mut self) -> Result<Option<HeaderMap>> {
-        match self.leg.as_mut().map(|leg| &mut leg.http) {
-            Some(HttpSession::H2(http)) => http.read_trailers().await,
-            _ => Ok(None),
-        }
+        Ok(None)
     }
 
     fn response_header(&self) -> Option<&ResponseHeader> {
         match (&self.splice, &self.confirmed) {
             (Some(splice), _) => Some(&splice.head),
             (None, Some(head)) => Some(head),
-            (None, None) => self.leg.as_ref()?.http.response_header(),
+            (None, None) => self.leg.as_ref()?.http.head(),
         }
     }
 
     async fn shutdown(&mut self, _code: u32, _context: &str) {
         if let Some(leg) = self.leg.as_mut() {
-            leg.http.shutdown().await;
+            leg.http.spoil();
         }
     }
 
@@ -384,20 +361,21 @@ impl Session for UpstreamSession {
         false
     }
 
+    // What pingora would log of a connection; the log is ours.
     fn digest(&self) -> Option<&Digest> {
-        self.leg.as_ref()?.http.digest()
+        None
     }
 
     fn digest_mut(&mut self) -> Option<&mut Digest> {
-        self.leg.as_mut()?.http.digest_mut()
+        None
     }
 
     fn server_addr(&self) -> Option<&SocketAddr> {
-        self.leg.as_ref()?.http.server_addr()
+        None
     }
 
     fn client_addr(&self) -> Option<&SocketAddr> {
-        self.leg.as_ref()?.http.client_addr()
+        None
     }
 
     fn fd(&self) -> UniqueIDType {

@@ -45,8 +45,6 @@ use http::header::CONTENT_LENGTH;
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::predictor::Predictor;
 use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
@@ -58,14 +56,12 @@ pub use forward::Forward;
 
 use crate::cache::status::Fwd;
 use crate::edge::Edge;
-use crate::upstream::Failure;
+use crate::upstream::{Connections, Failure};
 
 /// How long one fetch may hold its key before another request may compete for it.
 const COLLAPSE_AGE: Duration = Duration::from_secs(60);
 /// Keys remembered as not storable, in each of 32 shards.
 const UNSTORABLE_KEYS: usize = 1024;
-/// Idle connections to backends kept open in all.
-const IDLE_UPSTREAM: usize = 1024;
 
 /// The proxy of one edge.
 pub struct Proxy {
@@ -91,7 +87,7 @@ impl Proxy {
 
     /// The connector whose sessions carry the forwarded requests.
     pub fn connector() -> Forward {
-        Forward::new(Arc::new(Connector::new(Some(ConnectorOptions::new(IDLE_UPSTREAM)))))
+        Forward::new(Connections::new())
     }
 }
 
