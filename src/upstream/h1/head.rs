@@ -74,10 +74,11 @@ mod tests {
 
     #[test]
     fn a_head_is_read_as_it_is_written() {
-        let head = head("HTTP/1.1 404 Not Here\r\nX-ODD: a b \r\nx-odd: c\r\n\r\nbody");
+        let text = "HTTP/1.1 404 Not Here\r\nX-ODD: a b \r\nx-odd: c\r\n\r\n";
+        let head = head(&format!("{text}body"));
         assert_eq!((head.response.status.as_u16(), head.response.get_reason_phrase()), (404, Some("Not Here")));
         let values: Vec<_> = head.response.headers.get_all("x-odd").iter().map(|v| v.to_str().unwrap()).collect();
-        assert_eq!((values, head.length), (vec!["a b", "c"], 51));
+        assert_eq!((values, head.length), (vec!["a b", "c"], text.len()));
         let mut wire = Vec::new();
         head.response.header_to_h1_wire(&mut wire);
         assert_eq!(String::from_utf8(wire).unwrap(), "X-ODD: a b\r\nx-odd: c\r\n");
@@ -88,8 +89,9 @@ mod tests {
     fn a_repeated_length_is_made_one() {
         for text in ["Content-Length: 5\r\nContent-Length: 5", "Content-Length: 5, 5"] {
             let head = head(&format!("HTTP/1.0 200 OK\r\n{text}\r\n\r\n"));
-            let lengths: Vec<_> = head.response.headers.get_all(CONTENT_LENGTH).iter().collect();
-            assert_eq!((lengths, head.response.version), (vec!["5"], Version::HTTP_10));
+            let lengths: Vec<_> =
+                head.response.headers.get_all(CONTENT_LENGTH).iter().map(HeaderValue::as_bytes).collect();
+            assert_eq!((lengths, head.response.version), (vec![&b"5"[..]], Version::HTTP_10));
         }
     }
 

@@ -84,7 +84,10 @@ mod tests {
     fn a_head_keeps_its_spelling_and_takes_more_fields() {
         let mut sent = Request::of(&request("GET", &[("HOST", "a.example"), ("X-b", "c")])).unwrap();
         sent.add("X-More", 2);
-        assert_eq!(std::str::from_utf8(sent.head()).unwrap(), "GET /a?b HTTP/1.1\r\nHOST: a.example\r\nX-b: c\r\nX-More: 2\r\n");
+        assert_eq!(
+            std::str::from_utf8(sent.head()).unwrap(),
+            "GET /a?b HTTP/1.1\r\nHOST: a.example\r\nX-b: c\r\nX-More: 2\r\n"
+        );
         assert_eq!((sent.is_head, sent.closes, sent.body), (false, false, Outgoing::Length(0)));
     }
 
