@@ -91,8 +91,10 @@ impl Running {
         let conf = Arc::new(ServerConf { threads, ..ServerConf::default() });
         let mut options = HttpServerOptions::default();
         options.force_custom = true;
-        let mut proxy = ProxyServiceBuilder::new(&conf, Proxy::new(edge.clone()))
-            .custom(Proxy::connector(), lane::entrance(edge.clone()))
+        let proxy = Proxy::new(edge.clone());
+        let (connector, short) = (proxy.connector(), Arc::new(proxy.clone()));
+        let mut proxy = ProxyServiceBuilder::new(&conf, proxy)
+            .custom(connector, lane::entrance(edge.clone(), short))
             .server_options(options)
             .build();
         let (addresses, fds) = hand_over(listeners, |address| {

@@ -47,6 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("edge", &["connections", "store", "snapshot", "upstream", "telemetry", "config", "clock"]),
     ("connections", &[]),
     ("last_word", &["units"]),
+    ("bypass", &[]),
     ("caller", &[]),
     ("snapshot", &["upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
@@ -81,6 +82,7 @@ const ADMIN: &[&str] = &[
 
 const MIDDLE: &[&str] = &[
     "edge",
+    "bypass",
     "last_word",
     "caller",
     "store",

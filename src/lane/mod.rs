@@ -26,7 +26,7 @@ mod reply;
 mod vigil;
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,37 +37,43 @@ use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp};
+use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp, Session};
 use pingora::server::ShutdownWatch;
 
 use framed::{Framed, Rest};
-use front::{Front, Turn};
+use front::{Front, Turn, Uncached};
 use head::{Head, Refusal};
 
-use crate::config;
+use crate::bypass::Bypass;
 use crate::edge::Edge;
-use crate::last_word::LastWord;
 
 /// What pingora calls with every new connection.
-pub fn entrance<SV, C>(edge: Arc<Edge>) -> ProcessCustomSession<SV, C>
+pub fn entrance<SV, C, B>(edge: Arc<Edge>, short: Arc<B>) -> ProcessCustomSession<SV, C>
 where
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
     C: custom::Connector,
+    B: Bypass,
 {
     Arc::new(move |proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: &ShutdownWatch| {
         // In a task of its own: pingora's, which has room for a TLS handshake and more, is several times as large and would
         // be kept for as long as the connection.
-        tokio::spawn(connection(edge.clone(), proxy, stream, shutdown.clone()));
+        tokio::spawn(connection(edge.clone(), proxy, short.clone(), stream, shutdown.clone()));
         std::future::ready(None).boxed()
     })
 }
 
-async fn connection<SV, C>(edge: Arc<Edge>, proxy: Arc<HttpProxy<SV, C>>, stream: Stream, shutdown: ShutdownWatch)
-where
+async fn connection<SV, C, B>(
+    edge: Arc<Edge>,
+    proxy: Arc<HttpProxy<SV, C>>,
+    short: Arc<B>,
+    stream: Stream,
+    shutdown: ShutdownWatch,
+) where
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
     C: custom::Connector,
+    B: Bypass,
 {
     let limit = edge.peek().config().server.limits.connections;
     let Some(_open) = edge.connections().enter(limit) else {
@@ -79,22 +85,33 @@ where
     let mut framed = Box::new(Framed::new(stream));
     let mut front = Front::new(&edge, client.map(|client| client.ip()));
     loop {
-        let (head, is_last) = match front.turn(&mut framed).await {
-            Turn::Handed { head, is_last } => (head, is_last),
+        let (head, is_last, uncached) = match front.turn(&mut framed).await {
+            Turn::Handed { head, is_last, uncached } => (head, is_last, uncached),
             // Boxed, as all that is seldom awaited: a task has room for the largest thing that it may wait for.
             Turn::Refused(refusal) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
             Turn::Closed => return Box::pin(framed.close()).await,
             Turn::Ended => return,
         };
-        let (session, last_word) = match hand_over(&edge, framed, head, is_last) {
-            Ok(handed_over) => handed_over,
+        let handed = match hand_over(&edge, framed, head, is_last) {
+            Ok(handed) => handed,
             Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
-        let request = last_word.scope(proxy.process_new_http(session, &shutdown));
+        let is_short = match uncached {
+            Uncached::No => false,
+            Uncached::Off => true,
+            Uncached::Absent(key) => short.is_never_stored(&key),
+        };
+        // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none.
+        let request: Answering<'_> = match is_short {
+            true => Box::pin(short.answer(handed.into_short(*shutdown.borrow()))),
+            false => {
+                let last_word = handed.framed.last_word();
+                let answer = proxy.process_new_http(handed.into_session(), &shutdown);
+                Box::pin(last_word.scope(async { answer.await.map(|reused| reused.consume().0) }))
+            }
+        };
         let cut = pin!(edge.cut());
-        let Either::Left((reused, _)) = select(pin!(request), cut).await else { return };
-        let Some(reused) = reused else { return };
-        let (stream, _) = reused.consume();
+        let Either::Left((Some(stream), _)) = select(request, cut).await else { return };
         match stream.into_any().downcast::<Framed>() {
             Ok(same) => framed = same,
             Err(_) => return,
@@ -105,14 +122,26 @@ where
     }
 }
 
+/// The answer under way: the connection, if it can carry another request.
+type Answering<'a> = Pin<Box<dyn Future<Output = Option<Stream>> + Send + 'a>>;
+
+/// One request, to be replayed into pingora.
+struct Handed {
+    framed: Box<Framed>,
+    head: BytesMut,
+    is_last: bool,
+    /// How long a read may wait for the client.
+    patience: Duration,
+}
+
 /// The request at the front of what was read, as pingora sees it.
 fn hand_over(
     edge: &Edge,
     mut framed: Box<Framed>,
     head: Head,
     is_last: bool,
-) -> Result<(ServerSession, LastWord), (Box<Framed>, Refusal)> {
-    let head_bytes = match absolute::rewrite(framed.ahead().get(..head.len).unwrap_or_default()) {
+) -> Result<Handed, (Box<Framed>, Refusal)> {
+    let head_bytes: BytesMut = match absolute::rewrite(framed.ahead().get(..head.len).unwrap_or_default()) {
         Ok(None) => framed.ahead().split_to(head.len),
         Ok(Some(rewritten)) => {
             framed.ahead().advance(head.len);
@@ -127,24 +156,39 @@ fn hand_over(
     framed.set_patience(timeouts.write);
     // After an upgrade that the backend refuses, what the client has sent meanwhile is no HTTP.
     let is_last = is_last || head.rest == Rest::Upgraded;
-    let last_word = framed.last_word();
-    Ok((replay(framed, head_bytes, is_last, timeouts), last_word))
-}
-
-/// Pingora's view of one request.
-fn replay(framed: Box<Framed>, head: BytesMut, last: bool, timeouts: &config::ClientTimeouts) -> ServerSession {
     // A tunnel may be silent for as long as a connection between requests.
     let patience = if framed.is_tunnel() { timeouts.idle } else { timeouts.body };
-    let mut session = ServerSession::new_http1(framed);
+    Ok(Handed { framed, head: head_bytes, is_last, patience })
+}
+
+impl Handed {
+    /// Pingora's view of it.
+    fn into_session(self) -> ServerSession {
+        let mut session = ServerSession::new_http1(self.framed);
+        set_up(&mut session, self.head, self.is_last, self.patience);
+        session
+    }
+
+    /// The same for the short way, which has more of pingora's session; `is_last` if there are to be no more requests.
+    fn into_short(self, is_last: bool) -> Session {
+        let mut session = Session::new_h1(self.framed);
+        set_up(&mut session.downstream_session, self.head, self.is_last, self.patience);
+        if is_last {
+            session.set_keepalive(None);
+        }
+        session
+    }
+}
+
+fn set_up(session: &mut ServerSession, head: BytesMut, is_last: bool, patience: Duration) {
     session.set_read_timeout(Some(patience));
     // Pingora's write timeout is for a whole buffer, however large; the clock of `Framed` is for progress.
     session.set_write_timeout(None);
     session.set_total_drain_timeout(Some(DRAIN_TIME));
-    if last {
+    if is_last {
         session.set_keepalive_reuses_remaining(Some(0));
     }
     session.set_pipelined_prefix(head);
-    session
 }
 
 fn client_of(stream: &Stream) -> Option<SocketAddr> {

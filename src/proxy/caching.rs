@@ -34,6 +34,7 @@ use crate::snapshot::Route;
 use crate::store::{Labelled, Refusal, Refusals, Store, replace_fields};
 
 /// What every request's cache shares.
+#[derive(Clone)]
 pub(super) struct Shared {
     /// The store.
     pub store: &'static Store,

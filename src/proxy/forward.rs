@@ -104,7 +104,8 @@ pub struct UpstreamSession {
 }
 
 impl UpstreamSession {
-    fn new(connections: Arc<Connections>) -> UpstreamSession {
+    /// A session that was asked nothing yet.
+    pub(super) fn new(connections: Arc<Connections>) -> UpstreamSession {
         UpstreamSession {
             connections,
             attempts: None,
@@ -123,14 +124,31 @@ impl UpstreamSession {
     }
 
     /// Gives the connection back if both messages ended on it.
-    fn release(mut self) {
+    pub(super) fn release(mut self) {
         if let Some(leg) = self.leg.take().filter(|_| self.upload.as_ref().is_none_or(Upload::is_done)) {
             leg.release(&self.connections);
         }
     }
 
-    async fn next_head(&mut self) -> Result<(), Failure> {
+    /// Takes a request without a body, with its plan in its extensions.
+    pub(super) fn ask(&mut self, mut request: Box<RequestHeader>) -> Result<()> {
+        self.attempts = Some(self.attempts_at(&mut request)?);
+        self.request = Some(request);
+        Ok(())
+    }
+
+    fn attempts_at(&mut self, request: &mut RequestHeader) -> Result<Attempts> {
+        let Some(ExchangeRef(exchange)) = request.extensions_mut().remove() else {
+            return Error::e_explain(ErrorType::InternalError, "a forwarded request without its exchange");
+        };
+        self.total = Some(Deadline::new(exchange.started, exchange.route.pool.config().timeouts.total));
+        Ok(Attempts::new(exchange, self.connections.clone()))
+    }
+
+    /// Waits for the next head, interim or final.
+    pub(super) async fn next_head(&mut self) -> Result<(), Failure> {
         self.any_head().await?;
+        self.has_interim |= !self.has_final_head();
         self.judge_rest().await?;
         if let (Some(leg), Some(attempts), true) = (&self.leg, &self.attempts, self.has_final_head()) {
             self.rescue = self.asked.take().and_then(|asked| Rescue::of(asked, leg, attempts.exchange())).map(Box::new);
@@ -202,7 +220,23 @@ impl UpstreamSession {
         Err(failure)
     }
 
-    async fn next_body(&mut self) -> Result<Option<Bytes>, Failure> {
+    /// The last head, for who asks for it but once.
+    pub(super) fn take_head(&mut self) -> Option<Box<ResponseHeader>> {
+        match (&self.splice, self.confirmed.take()) {
+            (Some(splice), _) => Some(Box::new(splice.head.clone())),
+            (None, Some(head)) => Some(head),
+            (None, None) => self.leg.as_mut()?.http.take_head(),
+        }
+    }
+
+    /// Whether the whole of the answer was given.
+    pub(super) fn is_done(&self) -> bool {
+        let has_stored = self.splice.as_ref().is_some_and(|splice| splice.has_more());
+        !has_stored && self.leg.as_ref().is_none_or(|leg| leg.http.is_done())
+    }
+
+    /// Waits for the next bytes of the body; `None` at its end.
+    pub(super) async fn next_body(&mut self) -> Result<Option<Bytes>, Failure> {
         if let Some(stored) = self.splice.as_mut().and_then(|splice| splice.next()) {
             return Ok(Some(stored));
         }
@@ -281,16 +315,11 @@ pub(super) fn error(failure: Failure) -> Box<Error> {
 #[async_trait]
 impl Session for UpstreamSession {
     async fn write_request_header(&mut self, mut request: Box<RequestHeader>, end: bool) -> Result<()> {
-        let Some(ExchangeRef(exchange)) = request.extensions_mut().remove() else {
-            return Error::e_explain(ErrorType::InternalError, "a forwarded request without its exchange");
-        };
-        self.total = Some(Deadline::new(exchange.started, exchange.route.pool.config().timeouts.total));
-        let mut attempts = Attempts::new(exchange, self.connections.clone());
         if end {
-            self.request = Some(request);
-        } else {
-            self.leg = Some(attempts.open(&request).await.map_err(error)?);
+            return self.ask(request);
         }
+        let mut attempts = self.attempts_at(&mut request)?;
+        self.leg = Some(attempts.open(&request).await.map_err(error)?);
         self.attempts = Some(attempts);
         Ok(())
     }
@@ -319,7 +348,6 @@ impl Session for UpstreamSession {
             e.set_retry(self.again);
             return Err(e);
         }
-        self.has_interim |= self.response_header().is_some_and(|head| head.status.is_informational());
         Ok(())
     }
 
@@ -328,10 +356,7 @@ impl Session for UpstreamSession {
     }
 
     async fn check_response_end_or_error(&mut self, _headers: bool) -> Result<bool> {
-        if self.splice.as_ref().is_some_and(|splice| splice.has_more()) {
-            return Ok(false);
-        }
-        Ok(self.leg.as_ref().is_none_or(|leg| leg.http.is_done()))
+        Ok(self.is_done())
     }
 
     // They do not pass.

@@ -22,6 +22,7 @@ mod leg;
 mod log;
 mod notes;
 mod parts;
+mod pass;
 mod priority;
 mod purging;
 mod rate;
@@ -64,11 +65,13 @@ const COLLAPSE_AGE: Duration = Duration::from_secs(60);
 const UNSTORABLE_KEYS: usize = 1024;
 
 /// The proxy of one edge.
+#[derive(Clone)]
 pub struct Proxy {
     edge: Arc<Edge>,
     cache: caching::Shared,
     /// Selects the path on which sessions choose their backend themselves.
     marker: HttpPeer,
+    connections: Arc<Connections>,
 }
 
 impl Proxy {
@@ -82,12 +85,12 @@ impl Proxy {
             refreshes: Arc::default(),
             predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, Some(|_| true)))),
         };
-        Proxy { edge, cache, marker: forward::marker_peer() }
+        Proxy { edge, cache, marker: forward::marker_peer(), connections: Connections::new() }
     }
 
     /// The connector whose sessions carry the forwarded requests.
-    pub fn connector() -> Forward {
-        Forward::new(Connections::new())
+    pub fn connector(&self) -> Forward {
+        Forward::new(self.connections.clone())
     }
 }
 

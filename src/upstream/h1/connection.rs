@@ -176,6 +176,11 @@ impl Connection {
         self.head.as_deref()
     }
 
+    /// The same, for who asks for it but once.
+    pub fn take_head(&mut self) -> Option<Box<ResponseHeader>> {
+        self.head.take()
+    }
+
     /// The next bytes of the response's body; `None` at its end.
     ///
     /// # Errors
