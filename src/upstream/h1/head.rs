@@ -32,6 +32,10 @@ pub(super) struct Head {
 /// # Errors
 /// When it is none.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, Broken> {
+    // Httparse passes over empty lines, however many, and would do so anew with each of them.
+    if matches!(bytes.first(), Some(b'\r' | b'\n')) {
+        return Err(Broken);
+    }
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -108,6 +112,8 @@ mod tests {
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
         for text in [
             "hello there\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
+            "\n",
             "HTTP/1.1 99 Low\r\n\r\n",
             "HTTP/1.1 099 Low\r\n\r\n",
             "HTTP/2.0 200 OK\r\n\r\n",
