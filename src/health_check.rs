@@ -6,20 +6,18 @@
 use std::sync::{Arc, Weak};
 
 use futures::future::join_all;
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
-use pingora::{ErrorType, Result};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock;
 use crate::config::HealthCheck;
 use crate::edge::Edge;
-use crate::upstream::{Member, Pool};
+use crate::upstream::{Connections, Failure, Member, Pool, Request};
 
 /// Checks the pools of every generation; never returns.
 pub async fn run(edge: Arc<Edge>) {
-    let connector = Arc::new(Connector::new(None));
+    let connections = Connections::new();
     let mut generations = edge.generations();
     let mut watched: Vec<(Weak<Pool>, AbortHandle)> = Vec::new();
     loop {
@@ -38,7 +36,7 @@ pub async fn run(edge: Arc<Edge>) {
             if let (Some(check), false) =
                 (pool.config().health.clone(), watched.iter().any(|(known, _)| is(known, pool)))
             {
-                let task = tokio::spawn(check_pool(Arc::downgrade(pool), check, connector.clone()));
+                let task = tokio::spawn(check_pool(Arc::downgrade(pool), check, connections.clone()));
                 watched.push((Arc::downgrade(pool), task.abort_handle()));
             }
         }
@@ -49,27 +47,24 @@ pub async fn run(edge: Arc<Edge>) {
     }
 }
 
-async fn check_pool(pool: Weak<Pool>, check: HealthCheck, connector: Arc<Connector>) {
+async fn check_pool(pool: Weak<Pool>, check: HealthCheck, connections: Arc<Connections>) {
     let mut ticks = interval(check.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(pool) = pool.upgrade() else { return };
         let members = pool.members();
-        join_all(members.iter().map(|member| check_member(member, &check, &connector))).await;
+        join_all(members.iter().map(|member| check_member(member, &check, &connections))).await;
     }
 }
 
-async fn check_member(member: &Member, check: &HealthCheck, connector: &Connector) {
-    let result = match timeout(check.timeout, ask(member, check, connector)).await {
+async fn check_member(member: &Member, check: &HealthCheck, connections: &Connections) {
+    let result = match timeout(check.timeout, ask(member, check, connections)).await {
         Ok(Ok(status)) if check.expect.iter().any(|(low, high)| (*low..=*high).contains(&status)) => "passed",
         Ok(Ok(_)) => "status",
-        Ok(Err(e)) => match e.etype() {
-            ErrorType::ConnectRefused | ErrorType::ConnectError | ErrorType::ConnectNoRoute => "connect-failed",
-            ErrorType::ConnectTimedout | ErrorType::ReadTimedout => "timeout",
-            _ => "invalid",
-        },
-        Err(_) => "timeout",
+        Ok(Err(Failure::ConnectionRefused | Failure::ConnectFailed)) => "connect-failed",
+        Ok(Err(Failure::ConnectionTimeout)) | Err(_) => "timeout",
+        Ok(Err(_)) => "invalid",
     };
     let backend = &member.backend;
     backend.counters().health_check(result);
@@ -79,17 +74,19 @@ async fn check_member(member: &Member, check: &HealthCheck, connector: &Connecto
     }
 }
 
-async fn ask(member: &Member, check: &HealthCheck, connector: &Connector) -> Result<u16> {
-    let (mut http, _) = connector.get_http_session(&*member.peer).await?;
+async fn ask(member: &Member, check: &HealthCheck, connections: &Connections) -> Result<u16, Failure> {
+    let request = question(member, check).map_err(|_| Failure::WriteFailed)?;
+    let mut http = connections.connect(&member.peer).await?;
+    http.send(&Request::of(&request)?, &[]).await?;
+    http.read_head().await?;
+    Ok(http.head().map_or(0, |head| head.status.as_u16()))
+}
+
+fn question(member: &Member, check: &HealthCheck) -> pingora::Result<RequestHeader> {
     let mut request = RequestHeader::build("GET", check.path.as_bytes(), Some(3))?;
     let host = check.host.clone().unwrap_or_else(|| member.backend.name().to_owned());
     request.insert_header(http::header::HOST, host)?;
     request.insert_header(http::header::USER_AGENT, "hedgerow-health-check")?;
     request.insert_header(http::header::CONNECTION, "close")?;
-    http.write_request_header(Box::new(request)).await?;
-    http.finish_request_body().await?;
-    http.read_response_header().await?;
-    let status = http.response_header().map_or(0, |h| h.status.as_u16());
-    http.shutdown().await;
-    Ok(status)
+    Ok(request)
 }

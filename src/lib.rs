@@ -23,6 +23,7 @@
 pub mod admin;
 pub mod ask;
 pub mod balance;
+pub mod bypass;
 pub mod cache;
 pub mod caller;
 pub mod certificate;

@@ -91,12 +91,13 @@ impl Running {
         let conf = Arc::new(ServerConf { threads, ..ServerConf::default() });
         let mut options = HttpServerOptions::default();
         options.force_custom = true;
-        let (proxy, connector) = (Proxy::new(edge.clone()), Proxy::connector());
+        let proxy = Proxy::new(edge.clone());
+        let (connector, short) = (proxy.connector(), Arc::new(proxy.clone()));
         let mut addresses = Vec::new();
         // One service for each, so that a connection tells where it came in.
         for (place, listener) in listeners.into_iter().enumerate() {
             let mut service = ProxyServiceBuilder::new(&conf, proxy.clone())
-                .custom(connector.clone(), lane::entrance(edge.clone(), place))
+                .custom(connector.clone(), lane::entrance(edge.clone(), place, short.clone()))
                 .server_options(options.clone())
                 .build();
             let (bound, fds) = hand_over(vec![listener], |address| {

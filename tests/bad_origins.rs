@@ -23,6 +23,8 @@ async fn told(bytes: impl AsRef<[u8]>) -> (u16, String) {
 
 #[tokio::test]
 async fn what_is_no_http_is_answered_502() {
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X-A: b\r\n".repeat(257));
+    let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(17) + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let large = format!("HTTP/1.1 200 OK\r\nX-Big: {}\r\n\r\n", "x".repeat(2 << 20));
     for (what, bytes) in [
         ("garbage", "hello there\r\n\r\n"),
@@ -34,6 +36,17 @@ async fn what_is_no_http_is_answered_502() {
         ("a NUL in a value", "HTTP/1.1 200 OK\r\nX-A: b\0c\r\nContent-Length: 0\r\n\r\n"),
         ("different lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nab"),
         ("a length that is none", "HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nab"),
+        ("a list of different lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nab"),
+        ("a length with a sign", "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nab"),
+        ("a length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        ("chunks twice", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+        ("a coding nobody asked for", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+        ("an empty line first", "\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        ("a folded line", "HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 0\r\n\r\n"),
+        ("a space before a colon", "HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 0\r\n\r\n"),
+        ("a bare CR", "HTTP/1.1 200 OK\r\nX-A: b\rc\r\nContent-Length: 0\r\n\r\n"),
+        ("too many fields", many.as_str()),
+        ("too many interim responses", hints.as_str()),
         ("a head without end", large.as_str()),
     ] {
         let (status, error) = told(bytes).await;
@@ -41,6 +54,14 @@ async fn what_is_no_http_is_answered_502() {
         let expected = ["http_protocol_error", "http_response_header_section_size", "http_response_header_size"];
         assert!(expected.contains(&error.as_str()), "{what}: {error}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_not_waited_for() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::raw("SSH-2.0-OpenSSH_9.6\r\n").then_silence());
+    let edge = Edge::over(&[&origin], ONCE).await;
+    assert_eq!(edge.get("/a").await.expect(502).proxy_error(), "http_protocol_error");
 }
 
 #[tokio::test]
@@ -77,21 +98,24 @@ async fn a_304_that_the_client_asked_for_is_passed_on() {
 #[tokio::test]
 async fn an_answer_cut_short_is_cut_short_for_the_client_too() {
     let origin = Origin::start().await;
+    let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\n0\r\n";
     origin
         .on("/length", Reply::ok("hal").declares(4).cut())
         .on("/chunked", Reply::new(200).chunk("hal").cut())
         .on("/reset", Reply::new(200).chunk("hal").cut_by_reset())
-        .on("/no-chunk", Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\nzz\r\n"));
+        .on("/no-chunk", Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\r\nzz\r\n"))
+        .on("/bare", Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhal\n0\r\n\r\n"))
+        .on("/trailers", Reply::raw(format!("{chunks}{}", "X-A: b\r\n".repeat(20_000))));
     for more in ["", "[route.cache]\nenabled = false\n"] {
         let edge = Edge::over(&[&origin], &format!("{more}{ONCE}")).await;
-        for path in ["/length", "/chunked", "/reset", "/no-chunk"] {
+        for path in ["/length", "/chunked", "/reset", "/no-chunk", "/bare", "/trailers"] {
             let mut client = edge.client().await;
             let answer = client.get(path).await;
             assert!(!answer.complete, "{path}: {answer}");
             assert!(b"hal".starts_with(&answer.body), "{path}: {answer}");
             client.closed().await;
         }
-        edge.metric_becomes("hedgerow_terminations_total", &[], 4.0).await;
+        edge.metric_becomes("hedgerow_terminations_total", &[], 6.0).await;
         assert_eq!(edge.metric("hedgerow_terminations_total", &[("reason", "done")]).await, 0.0);
     }
 }

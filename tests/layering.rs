@@ -48,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("edge", &["connections", "store", "snapshot", "upstream", "telemetry", "config", "clock"]),
     ("connections", &[]),
     ("last_word", &["units"]),
+    ("bypass", &[]),
     ("caller", &[]),
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
@@ -85,6 +86,7 @@ const ADMIN: &[&str] = &[
 const MIDDLE: &[&str] = &[
     "edge",
     "listener",
+    "bypass",
     "last_word",
     "caller",
     "store",

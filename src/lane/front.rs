@@ -16,7 +16,7 @@ use super::account::{Account, Line};
 use super::answer;
 use super::framed::Framed;
 use super::head::{self, Head, Refusal};
-use super::hit::Hit;
+use super::hit::{Hit, NoHit};
 use super::plain::Plain;
 use super::reply::{self, Pending, Sent};
 use super::vigil::Vigil;
@@ -57,13 +57,24 @@ pub(super) struct Front<'e> {
 pub(super) enum Turn {
     /// A request that is for those behind the lane; its head stands in front of [`Framed::ahead`]. `is_last` if it is the
     /// last one that the connection may have.
-    Handed { head: Head, is_last: bool },
+    Handed { head: Head, is_last: bool, uncached: Uncached },
     /// A head that may not enter.
     Refused(Refusal),
     /// The last reply has gone.
     Closed,
     /// The client has left or was idle for too long, or the edge ends.
     Ended,
+}
+
+/// What is known of a request that the cache may have no part in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Uncached {
+    /// It may have.
+    No,
+    /// Its route has none.
+    Off,
+    /// Nothing is stored under this key.
+    Absent([u8; 16]),
 }
 
 /// What has become of the head at the front of some bytes.
@@ -237,17 +248,17 @@ impl<'e> Front<'e> {
         self.requests += 1;
         let is_last = self.requests >= server.limits.requests_per_connection;
         if self.link.redirect.is_some() {
-            return Seen::Stop(Turn::Handed { head, is_last });
+            return Seen::Stop(Turn::Handed { head, is_last, uncached: Uncached::No });
         }
         let plain = Plain::of(&request, head.rest);
-        let found = plain.and_then(|plain| {
+        let found = plain.map_err(NoHit::from).and_then(|plain| {
             Hit::find(&snapshot, self.edge.store(), &plain, self.peer, self.link, now.wall).map(|hit| (plain, hit))
         });
         let (plain, hit) = match found {
             Ok(found) => found,
-            Err(reason) => {
+            Err(NoHit { reason, uncached }) => {
                 self.edge.metrics().lane(reason);
-                return Seen::Stop(Turn::Handed { head, is_last });
+                return Seen::Stop(Turn::Handed { head, is_last, uncached });
             }
         };
         self.edge.metrics().lane(Lane::Served);

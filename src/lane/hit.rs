@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use http::HeaderName;
 use http::header::{COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT};
 
+use super::front::Uncached;
 use super::names::Name;
 use super::plain::Plain;
 use crate::cache::directives::RequestDirectives;
@@ -21,7 +22,7 @@ use crate::caller::{self, Client, Link};
 use crate::config::ClientDirectives;
 use crate::snapshot::{Route, Snapshot};
 use crate::store::{NotReady, Ready, Store};
-use crate::telemetry::Lane;
+use crate::telemetry::{Lane, Method};
 
 /// A fresh stored response that answers a request.
 #[derive(Debug)]
@@ -32,6 +33,19 @@ pub(super) struct Hit<'s> {
     pub freshness: Freshness,
     /// Whether the client's own copy is still good.
     pub not_modified: bool,
+}
+
+/// Why the lane does not answer a request, and what that tells of the cache.
+#[derive(Debug)]
+pub(super) struct NoHit {
+    pub reason: Lane,
+    pub uncached: Uncached,
+}
+
+impl From<Lane> for NoHit {
+    fn from(reason: Lane) -> NoHit {
+        NoHit { reason, uncached: Uncached::No }
+    }
 }
 
 impl<'s> Hit<'s> {
@@ -46,31 +60,31 @@ impl<'s> Hit<'s> {
         peer: Option<IpAddr>,
         link: &Link,
         now: SystemTime,
-    ) -> Result<Hit<'s>, Lane> {
+    ) -> Result<Hit<'s>, NoHit> {
         let config = snapshot.config();
         let told = plain.values(Name::XForwardedFor);
         let client = Client { secure: link.secure, ..Client::new(peer, &config.server.trusted_proxies, told) };
         if may_be_told(plain, &client, snapshot) {
-            return Err(Lane::Reveal);
+            return Err(Lane::Reveal.into());
         }
         let route = snapshot.route(plain.host, &plain.target.path).ok_or(Lane::NoRoute)?;
         let policy = &route.config.cache;
         if !policy.enabled {
-            return Err(Lane::CacheOff);
+            return Err(NoHit { reason: Lane::CacheOff, uncached: Uncached::Off });
         }
         if route.rate.is_some() {
-            return Err(Lane::RateLimit);
+            return Err(Lane::RateLimit.into());
         }
         if plain.has_wishes && policy.client_directives == ClientDirectives::Honour {
-            return Err(Lane::CacheControl);
+            return Err(Lane::CacheControl.into());
         }
         if route.config.priority_header.as_ref().is_some_and(|field| plain.has(field)) {
-            return Err(Lane::Told);
+            return Err(Lane::Told.into());
         }
         if !snapshot.subject_fields().is_empty()
             && policy.key.headers.iter().any(|name| snapshot.subject_fields().contains(name))
         {
-            return Err(Lane::Variant);
+            return Err(Lane::Variant.into());
         }
         let primary = primary_key(plain, &client, route)?;
         let variance = |fields: &Fields| {
@@ -78,10 +92,17 @@ impl<'s> Hit<'s> {
             let by_subject = fields.names().iter().any(|name| snapshot.subject_fields().contains(name));
             if by_subject { None } else { variance(plain, &client, route, fields) }
         };
-        let ready = store.ready(&primary, variance).map_err(reason)?;
+        let ready = store.ready(&primary, variance);
+        let ready = ready.map_err(|not_ready| match not_ready {
+            // A HEAD is more than a GET without a body: it may be about a response that is fetched just now.
+            NotReady::Absent if plain.method == Method::Get => {
+                NoHit { reason: Lane::NotStored, uncached: Uncached::Absent(primary) }
+            }
+            other => reason(other).into(),
+        })?;
         let freshness = *ready.freshness().ok_or(Lane::Stale)?;
         if reuse(&freshness, &RequestDirectives::default(), now) != Reuse::Fresh {
-            return Err(Lane::Stale);
+            return Err(Lane::Stale.into());
         }
         let not_modified = plain.is_conditional && is_not_modified(plain, &ready, &freshness)?;
         if policy.min_uses > 1 {

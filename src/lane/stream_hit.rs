@@ -12,7 +12,7 @@ use pingora::protocols::http::v2::server::HttpSession;
 use super::account::{Account, Line};
 use super::framed::Rest;
 use super::head::Request;
-use super::hit::Hit;
+use super::hit::{Hit, NoHit};
 use super::plain::Plain;
 use crate::cache::status::Outcome;
 use crate::cache::validate;
@@ -60,6 +60,7 @@ pub(super) fn answer(
         };
         let rest = if session.is_body_empty() { Rest::Length(0) } else { Rest::Length(1) };
         let found = Plain::of(&asked, rest)
+            .map_err(NoHit::from)
             .and_then(|plain| Hit::find(&snapshot, edge.store(), &plain, client, link, wall).map(|hit| (plain, hit)));
         let (plain, hit) = match found {
             Ok((_, hit)) if !hit.not_modified && hit.ready.length() > AT_ONCE => {
@@ -67,7 +68,7 @@ pub(super) fn answer(
                 return Some(session);
             }
             Ok(found) => found,
-            Err(reason) => {
+            Err(NoHit { reason, .. }) => {
                 edge.metrics().lane(reason);
                 return Some(session);
             }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RETRY_AFTER};
-use pingora::connectors::http::Connector;
 use pingora::http::RequestHeader;
 
 use super::exchange::{Condition, Exchange};
@@ -21,7 +20,7 @@ use crate::clock;
 use crate::tail::signals::Kind;
 use crate::units::Tick;
 use crate::upstream::attempt::is_pushback;
-use crate::upstream::{Attempt, Failure, Member};
+use crate::upstream::{Attempt, Connections, Failure, Member, Request};
 
 /// How often a request that has a place looks for a backend with room for it.
 const CROWDED: Duration = Duration::from_millis(2);
@@ -48,7 +47,7 @@ pub(super) enum Judged {
 
 impl Attempts {
     /// None made yet; the route's timeout starts now.
-    pub(super) fn new(exchange: Arc<Exchange>, connector: Arc<Connector>) -> Attempts {
+    pub(super) fn new(exchange: Arc<Exchange>, connections: Arc<Connections>) -> Attempts {
         let begun = exchange.seen.lock().uploaded.unwrap_or(exchange.started);
         let route = &exchange.route;
         if exchange.seen.lock().tried.is_empty() {
@@ -59,7 +58,7 @@ impl Attempts {
             route.deferrals.wake();
         }
         let wire = Wire {
-            connector,
+            connections,
             deadline: deadlines::until(&exchange, begun),
             told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
@@ -115,8 +114,8 @@ impl Attempts {
     pub(super) async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         loop {
             let (member, attempt) = self.begin_admitted().await?;
-            match self.wire.open(&member, &self.numbered(request, Kind::Primary)).await {
-                Ok((http, _)) => return Ok(Leg { member, http, attempt }),
+            match self.wire.open(&member, &self.numbered(request, Kind::Primary)?).await {
+                Ok(http) => return Ok(Leg { member, http, attempt }),
                 Err(failure) => self.after_failure(Some(attempt), failure, Wait::Always).await?,
             }
         }
@@ -130,7 +129,7 @@ impl Attempts {
 
     /// Accepts a head that was read, or names what is wrong with it.
     pub(super) fn judge(&self, leg: &mut Leg) -> Result<Judged, Failure> {
-        let head = leg.http.response_header().ok_or(Failure::InvalidResponse)?;
+        let head = leg.http.head().ok_or(Failure::InvalidResponse)?;
         let (status, pushback) = (head.status.as_u16(), is_pushback(head));
         match status {
             // Nothing was asked to be upgraded on this path.
@@ -143,7 +142,6 @@ impl Attempts {
         let pool = &self.exchange.route.pool;
         reported::hear(pool, leg.attempt.backend(), &head.headers);
         pool.counters().first_byte(took);
-        leg.http.set_read_timeout(Some(self.wire.timeouts.between_bytes));
         self.exchange.seen.lock().answered_by(&leg.member);
         Ok(if status >= 500 || pushback { Judged::Error } else { Judged::Answer })
     }
@@ -203,7 +201,7 @@ impl Attempts {
     }
 
     /// The request as it is sent for one more time, told which time it is.
-    pub(super) fn numbered(&self, request: &RequestHeader, kind: Kind) -> RequestHeader {
+    pub(super) fn numbered(&self, request: &RequestHeader, kind: Kind) -> Result<Request, Failure> {
         hedge::numbered(request, self.exchange.seen.lock().tried.len(), kind)
     }
 
@@ -216,15 +214,15 @@ impl Attempts {
         }
     }
 
-    /// Gives up an attempt that nobody waits for any longer. On HTTP/2 that ends a stream; on HTTP/1.1 it would cost
-    /// the connection, so its answer is waited for a little, and longer where many have been closed already.
+    /// Gives up an attempt that nobody waits for any longer. That would cost the connection, so its answer is waited for a
+    /// little, and longer where many have been closed already.
     pub(super) fn give_up(&self, run: Option<Run>, patience: Duration) {
-        let Some(run) = run.filter(|run| !run.is_multiplexed()) else { return };
+        let Some(run) = run else { return };
         let pool = &self.exchange.route.pool;
         let may_close = pool.may_close(clock::now());
         let patience = if may_close { patience } else { self.wire.timeouts.first_byte };
-        let connector = self.wire.connector.clone();
-        tokio::spawn(async move { run.drain(&connector, patience).await });
+        let connections = self.wire.connections.clone();
+        tokio::spawn(async move { run.drain(&connections, patience).await });
     }
 
     /// Decides whether there is another attempt, and waits for it.
@@ -253,9 +251,9 @@ impl Attempts {
     /// that does better.
     async fn past_error(&mut self, mut leg: Leg, request: &RequestHeader) -> Leg {
         loop {
-            let status = leg.http.response_header().map_or(0, |head| head.status.as_u16());
+            let status = leg.http.head().map_or(0, |head| head.status.as_u16());
             // A gateway that says when to come again does not want to be asked at once, nor does what stands behind it.
-            let told = leg.http.response_header().is_some_and(|head| head.headers.contains_key(RETRY_AFTER));
+            let told = leg.http.head().is_some_and(|head| head.headers.contains_key(RETRY_AFTER));
             let gateway = (502..=504).contains(&status);
             let too_much = self.exchange.route.pool.is_queueing();
             if !gateway || told || too_much || !self.exchange.idempotent || self.exchange.has_fallback {
@@ -266,8 +264,8 @@ impl Attempts {
             }
             match hedge::race(self, request).await {
                 Ok(better) => {
-                    let connector = self.wire.connector.clone();
-                    tokio::spawn(async move { leg.drain(&connector).await });
+                    let connections = self.wire.connections.clone();
+                    tokio::spawn(async move { leg.drain(&connections).await });
                     leg = better;
                 }
                 Err(lost) => {

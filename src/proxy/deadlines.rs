@@ -12,7 +12,6 @@ use std::future::pending;
 use std::time::Duration;
 
 use http::HeaderName;
-use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -23,6 +22,7 @@ use crate::clock;
 use crate::last_word::LastWord;
 use crate::tail::deadline::{self, Deadline};
 use crate::units::Tick;
+use crate::upstream::h1::request;
 
 // As text: pingora sends a field in the spelling it was given.
 const X_REQUEST_TIMEOUT_MS: &str = "X-Request-Timeout-Ms";
@@ -111,18 +111,16 @@ impl Told {
         Told { millis, grpc: millis && exchange.patience.is_some_and(|patience| patience.grpc) }
     }
 
-    /// Writes what is `left` into `request`, which is sent now.
-    ///
-    /// # Errors
-    /// Only for a value that no header can hold, which the values here cannot be.
-    pub(super) fn write(self, left: Duration, request: &mut RequestHeader) -> Result<()> {
+    /// The lines that say what is `left`, for a head that is sent now.
+    pub(super) fn lines(self, left: Duration) -> Vec<u8> {
+        let mut lines = Vec::new();
         if self.millis {
-            request.insert_header(X_REQUEST_TIMEOUT_MS, deadline::show_millis(left))?;
+            request::add(&mut lines, X_REQUEST_TIMEOUT_MS, deadline::show_millis(left));
         }
         if self.grpc {
-            request.insert_header(GRPC_TIMEOUT, deadline::show_grpc(left))?;
+            request::add(&mut lines, GRPC_TIMEOUT.as_str(), deadline::show_grpc(left));
         }
-        Ok(())
+        lines
     }
 }
 

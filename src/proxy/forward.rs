@@ -10,9 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use pingora::connectors::http::{Connector, custom};
+use pingora::connectors::http::custom;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::custom::client::Session;
 use pingora::protocols::http::custom::{BodyWrite, CustomMessageWrite};
 use pingora::protocols::l4::socket::SocketAddr;
@@ -31,10 +30,7 @@ use crate::cache::reuse;
 use crate::cache::validate::{self, Mismatch};
 use crate::clock;
 use crate::tail::deadline::Deadline;
-use crate::upstream::Failure;
-
-/// Interim responses passed on for one request; an origin that sends more is broken.
-const MAX_INTERIM: u32 = 16;
+use crate::upstream::{Connections, Failure};
 
 /// The peer that selects this path; it names no backend.
 pub(super) fn marker_peer() -> HttpPeer {
@@ -49,13 +45,13 @@ pub(super) fn marker_peer() -> HttpPeer {
 /// Hands out sessions that share one pool of connections, as its clones do.
 #[derive(Clone)]
 pub struct Forward {
-    connector: Arc<Connector>,
+    connections: Arc<Connections>,
 }
 
 impl Forward {
-    /// Sessions over `connector`.
-    pub fn new(connector: Arc<Connector>) -> Forward {
-        Forward { connector }
+    /// Sessions over `connections`.
+    pub fn new(connections: Arc<Connections>) -> Forward {
+        Forward { connections }
     }
 }
 
@@ -67,7 +63,7 @@ impl custom::Connector for Forward {
         &self,
         _peer: &P,
     ) -> Result<(custom::Connection<UpstreamSession>, bool)> {
-        Ok((custom::Connection::Session(UpstreamSession::new(self.connector.clone())), false))
+        Ok((custom::Connection::Session(UpstreamSession::new(self.connections.clone())), false))
     }
 
     async fn reused_http_session<P: Peer + Send + Sync + 'static>(&self, _peer: &P) -> Option<UpstreamSession> {
@@ -80,13 +76,13 @@ impl custom::Connector for Forward {
         _peer: &P,
         _idle: Option<Duration>,
     ) {
-        session.release().await;
+        session.release();
     }
 }
 
 /// One request on its way through attempts to a response.
 pub struct UpstreamSession {
-    connector: Arc<Connector>,
+    connections: Arc<Connections>,
     attempts: Option<Attempts>,
     request: Option<Box<RequestHeader>>,
     leg: Option<Leg>,
@@ -101,17 +97,18 @@ pub struct UpstreamSession {
     rescue: Option<Box<Rescue>>,
     /// What is stored and the rest, as one response.
     splice: Option<Box<Splice>>,
-    interim: u32,
+    /// Whether the client has begun to read an answer.
+    has_interim: bool,
     total: Option<Deadline>,
-    keepalive: bool,
     /// Whether a failed attempt is to be repeated by pingora, which has the request's body.
     again: bool,
 }
 
 impl UpstreamSession {
-    fn new(connector: Arc<Connector>) -> UpstreamSession {
+    /// A session that was asked nothing yet.
+    pub(super) fn new(connections: Arc<Connections>) -> UpstreamSession {
         UpstreamSession {
-            connector,
+            connections,
             attempts: None,
             request: None,
             leg: None,
@@ -121,26 +118,38 @@ impl UpstreamSession {
             asked: None,
             rescue: None,
             splice: None,
-            interim: 0,
+            has_interim: false,
             total: None,
-            keepalive: true,
             again: false,
         }
     }
 
     /// Gives the connection back if both messages ended on it.
-    async fn release(mut self) {
-        let Some(mut leg) = self.leg.take() else { return };
-        let unfinished = self.upload.as_ref().is_some_and(|upload| !upload.is_done());
-        if unfinished || !self.keepalive {
-            leg.http.shutdown().await;
-            return;
+    pub(super) fn release(mut self) {
+        if let Some(leg) = self.leg.take().filter(|_| self.upload.as_ref().is_none_or(Upload::is_done)) {
+            leg.release(&self.connections);
         }
-        leg.release(&self.connector).await;
     }
 
-    async fn next_head(&mut self) -> Result<(), Failure> {
+    /// Takes a request without a body, with its plan in its extensions.
+    pub(super) fn ask(&mut self, mut request: Box<RequestHeader>) -> Result<()> {
+        self.attempts = Some(self.attempts_at(&mut request)?);
+        self.request = Some(request);
+        Ok(())
+    }
+
+    fn attempts_at(&mut self, request: &mut RequestHeader) -> Result<Attempts> {
+        let Some(ExchangeRef(exchange)) = request.extensions_mut().remove() else {
+            return Error::e_explain(ErrorType::InternalError, "a forwarded request without its exchange");
+        };
+        self.total = Some(Deadline::new(exchange.started, exchange.route.pool.config().timeouts.total));
+        Ok(Attempts::new(exchange, self.connections.clone()))
+    }
+
+    /// Waits for the next head, interim or final.
+    pub(super) async fn next_head(&mut self) -> Result<(), Failure> {
         self.any_head().await?;
+        self.has_interim |= !self.has_final_head();
         self.judge_rest().await?;
         if let (Some(leg), Some(attempts), true) = (&self.leg, &self.attempts, self.has_final_head()) {
             self.rescue = self.asked.take().and_then(|asked| Rescue::of(asked, leg, attempts.exchange())).map(Box::new);
@@ -149,14 +158,14 @@ impl UpstreamSession {
     }
 
     fn has_final_head(&self) -> bool {
-        let head = self.leg.as_ref().and_then(|leg| leg.http.response_header());
+        let head = self.leg.as_ref().and_then(|leg| leg.http.head());
         head.is_some_and(|head| !head.status.is_informational())
     }
 
     /// What comes in answer to a request for the rest of something: the rest, another answer, or nothing of use.
     async fn judge_rest(&mut self) -> Result<(), Failure> {
         let (Some(leg), Some(attempts)) = (self.leg.as_mut(), self.attempts.as_mut()) else { return Ok(()) };
-        let Some(head) = leg.http.response_header().filter(|head| !head.status.is_informational()) else {
+        let Some(head) = leg.http.head().filter(|head| !head.status.is_informational()) else {
             return Ok(());
         };
         let Some((resume, mut request)) = self.rest.take() else { return Ok(()) };
@@ -167,7 +176,6 @@ impl UpstreamSession {
             }
             Verdict::PassOn => {}
             Verdict::AskAgain => {
-                leg.http.shutdown().await;
                 self.leg = None;
                 // Its answer was none of ours to use; that is no reason against the backend.
                 attempts.exchange().seen.lock().tried.pop();
@@ -184,7 +192,7 @@ impl UpstreamSession {
             let mut leg = attempts.ask(&request).await?;
             if let Some(mismatch) = foreign(&leg, attempts.exchange()) {
                 // Neither a 304 nor an answer to HEAD has a body: the connection can be used again.
-                leg.release(&self.connector).await;
+                leg.release(&self.connections);
                 leg = attempts.ask_again(&mut request, mismatch).await?;
             }
             self.confirmed = confirmed(&leg, attempts.exchange());
@@ -204,8 +212,7 @@ impl UpstreamSession {
             self.leg = Some(leg);
             return Ok(());
         };
-        // After an interim response the client has begun to read an answer: no other attempt.
-        if self.interim > 0 {
+        if self.has_interim {
             attempts.fail(&mut leg.attempt, failure);
             return Err(failure);
         }
@@ -214,7 +221,23 @@ impl UpstreamSession {
         Err(failure)
     }
 
-    async fn next_body(&mut self) -> Result<Option<Bytes>, Failure> {
+    /// The last head, for who asks for it but once.
+    pub(super) fn take_head(&mut self) -> Option<Box<ResponseHeader>> {
+        match (&self.splice, self.confirmed.take()) {
+            (Some(splice), _) => Some(Box::new(splice.head.clone())),
+            (None, Some(head)) => Some(head),
+            (None, None) => self.leg.as_mut()?.http.take_head(),
+        }
+    }
+
+    /// Whether the whole of the answer was given.
+    pub(super) fn is_done(&self) -> bool {
+        let has_stored = self.splice.as_ref().is_some_and(|splice| splice.has_more());
+        !has_stored && self.leg.as_ref().is_none_or(|leg| leg.http.is_done())
+    }
+
+    /// Waits for the next bytes of the body; `None` at its end.
+    pub(super) async fn next_body(&mut self) -> Result<Option<Bytes>, Failure> {
         if let Some(stored) = self.splice.as_mut().and_then(|splice| splice.next()) {
             return Ok(Some(stored));
         }
@@ -226,10 +249,7 @@ impl UpstreamSession {
         let read = match (self.upload.as_mut(), self.rescue.as_mut()) {
             (Some(upload), _) => upload.until_body(leg, attempts.exchange()).await,
             (None, Some(rescue)) => rescue.read(leg, attempts).await,
-            (None, None) => {
-                let read = leg.http.read_response_body().await;
-                read.map_err(|e| Failure::of_read(&e, Failure::BetweenBytesTimeout))
-            }
+            (None, None) => leg.http.read_body().await,
         };
         match (&read, self.upload.as_mut()) {
             (Err(failure), _) => attempts.fail(&mut leg.attempt, *failure),
@@ -259,7 +279,7 @@ impl Drop for UpstreamSession {
 /// Why the answer is about another response than the one that is stored.
 fn foreign(leg: &Leg, exchange: &Exchange) -> Option<Mismatch> {
     let Condition::Stored(stored) = &exchange.condition else { return None };
-    let head = leg.http.response_header()?;
+    let head = leg.http.head()?;
     if head.status == StatusCode::NOT_MODIFIED {
         return validate::check_304(stored, &head.headers).err();
     }
@@ -276,7 +296,7 @@ fn foreign(leg: &Leg, exchange: &Exchange) -> Option<Mismatch> {
 
 /// The 304 that an answer to HEAD amounts to, where that confirms the stored response.
 fn confirmed(leg: &Leg, exchange: &Exchange) -> Option<Box<ResponseHeader>> {
-    let head = leg.http.response_header().filter(|head| exchange.by_head && head.status == StatusCode::OK)?;
+    let head = leg.http.head().filter(|head| exchange.by_head && head.status == StatusCode::OK)?;
     if exchange.seen.lock().mismatch.is_some() {
         return None;
     }
@@ -296,18 +316,11 @@ pub(super) fn error(failure: Failure) -> Box<Error> {
 #[async_trait]
 impl Session for UpstreamSession {
     async fn write_request_header(&mut self, mut request: Box<RequestHeader>, end: bool) -> Result<()> {
-        let Some(ExchangeRef(exchange)) = request.extensions_mut().remove() else {
-            return Error::e_explain(ErrorType::InternalError, "a forwarded request without its exchange");
-        };
-        request.set_version(http::Version::HTTP_11);
-        self.total = Some(Deadline::new(exchange.started, exchange.route.pool.config().timeouts.total));
-        self.keepalive = exchange.route.pool.config().keepalive;
-        let mut attempts = Attempts::new(exchange, self.connector.clone());
         if end {
-            self.request = Some(request);
-        } else {
-            self.leg = Some(attempts.open(&request).await.map_err(error)?);
+            return self.ask(request);
         }
+        let mut attempts = self.attempts_at(&mut request)?;
+        self.leg = Some(attempts.open(&request).await.map_err(error)?);
         self.attempts = Some(attempts);
         Ok(())
     }
@@ -325,7 +338,7 @@ impl Session for UpstreamSession {
         // Pingora filters whatever heads are at hand in one batch, and drops the batch if the final one is stored (the
         // client then reads it from there). So the next head waits until the interim one is through; but not where a
         // request's body is still sent, which waits for this session.
-        if self.interim > 0
+        if self.has_interim
             && self.upload.is_none()
             && let Some(attempts) = &self.attempts
         {
@@ -336,9 +349,7 @@ impl Session for UpstreamSession {
             e.set_retry(self.again);
             return Err(e);
         }
-        let interim = self.response_header().is_some_and(|h| h.status.is_informational());
-        self.interim += u32::from(interim);
-        if self.interim > MAX_INTERIM { Err(error(Failure::InvalidResponse)) } else { Ok(()) }
+        Ok(())
     }
 
     async fn read_response_body(&mut self) -> Result<Option<Bytes>> {
@@ -346,34 +357,25 @@ impl Session for UpstreamSession {
     }
 
     async fn check_response_end_or_error(&mut self, _headers: bool) -> Result<bool> {
-        if self.splice.as_ref().is_some_and(|splice| splice.has_more()) {
-            return Ok(false);
-        }
-        match self.leg.as_mut().map(|leg| &mut leg.http) {
-            Some(HttpSession::H1(http)) => Ok(http.is_body_done()),
-            Some(HttpSession::H2(http)) => http.check_response_end_or_error(),
-            _ => Ok(true),
-        }
+        Ok(self.is_done())
     }
 
+    // They do not pass.
     async fn read_trailers(&mut self) -> Result<Option<HeaderMap>> {
-        match self.leg.as_mut().map(|leg| &mut leg.http) {
-            Some(HttpSession::H2(http)) => http.read_trailers().await,
-            _ => Ok(None),
-        }
+        Ok(None)
     }
 
     fn response_header(&self) -> Option<&ResponseHeader> {
         match (&self.splice, &self.confirmed) {
             (Some(splice), _) => Some(&splice.head),
             (None, Some(head)) => Some(head),
-            (None, None) => self.leg.as_ref()?.http.response_header(),
+            (None, None) => self.leg.as_ref()?.http.head(),
         }
     }
 
     async fn shutdown(&mut self, _code: u32, _context: &str) {
         if let Some(leg) = self.leg.as_mut() {
-            leg.http.shutdown().await;
+            leg.http.spoil();
         }
     }
 
@@ -385,20 +387,21 @@ impl Session for UpstreamSession {
         false
     }
 
+    // What pingora would log of a connection; the log is ours.
     fn digest(&self) -> Option<&Digest> {
-        self.leg.as_ref()?.http.digest()
+        None
     }
 
     fn digest_mut(&mut self) -> Option<&mut Digest> {
-        self.leg.as_mut()?.http.digest_mut()
+        None
     }
 
     fn server_addr(&self) -> Option<&SocketAddr> {
-        self.leg.as_ref()?.http.server_addr()
+        None
     }
 
     fn client_addr(&self) -> Option<&SocketAddr> {
-        self.leg.as_ref()?.http.client_addr()
+        None
     }
 
     fn fd(&self) -> UniqueIDType {

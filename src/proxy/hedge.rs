@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
 
 use super::attempts::{Attempts, Judged};
 use super::exchange::Exchange;
@@ -15,7 +13,7 @@ use crate::tail::race::{self, Action, Event, NoHedge, Race};
 use crate::tail::signals::Kind;
 use crate::units::Tick;
 use crate::upstream::deferrals::Deferral;
-use crate::upstream::{Attempt, Failure};
+use crate::upstream::{Attempt, Connection, Failure, Request};
 
 /// Tells a backend which attempt at a request this is, and that it may serve a copy after what somebody waits for.
 pub(super) const ATTEMPT: &str = "X-Hedgerow-Attempt";
@@ -169,10 +167,10 @@ impl Running {
         &mut self,
         attempts: &mut Attempts,
         which: race::Leg,
-        http: Box<HttpSession<()>>,
+        http: Box<Connection>,
     ) -> Result<Option<Leg>, Box<Lost>> {
         let Some(run) = self.take(which) else { return Ok(None) };
-        let mut leg = Leg { member: run.member, http: *http, attempt: run.attempt };
+        let mut leg = Leg { member: run.member, http, attempt: run.attempt };
         match attempts.judge(&mut leg) {
             Ok(Judged::Interim) if self.copy.is_none() && which == race::Leg::Primary => {
                 // The client begins to read this backend's answer.
@@ -292,7 +290,7 @@ async fn woken(deferral: Option<&Deferral>) {
 }
 
 /// The request as it is sent for the `nth` time.
-pub(super) fn numbered(request: &RequestHeader, nth: usize, kind: Kind) -> RequestHeader {
+pub(super) fn numbered(request: &RequestHeader, nth: usize, kind: Kind) -> Result<Request, Failure> {
     let word = match kind {
         Kind::Primary => "retry",
         Kind::Copy => "hedge",
@@ -302,13 +300,12 @@ pub(super) fn numbered(request: &RequestHeader, nth: usize, kind: Kind) -> Reque
 }
 
 /// The same, sent for what `word` says.
-pub(super) fn marked(request: &RequestHeader, nth: usize, word: &str) -> RequestHeader {
-    let mut request = request.clone();
-    if let (true, Ok(value)) = (nth > 1, HeaderValue::from_str(&format!("{nth}; {word}"))) {
-        // A name and a value that are always allowed.
-        let _infallible = request.insert_header(ATTEMPT, value);
+pub(super) fn marked(request: &RequestHeader, nth: usize, word: &str) -> Result<Request, Failure> {
+    let mut request = Request::of(request)?;
+    if nth > 1 {
+        request.add(ATTEMPT, format_args!("{nth}; {word}"));
     }
-    request
+    Ok(request)
 }
 
 /// Sends a copy of the request to a backend on probation, to see whether it is still slow; nobody waits for it.
@@ -320,7 +317,7 @@ pub(super) fn probe(attempts: &Attempts, request: &RequestHeader, now: Tick) {
     let attempt = pool.begin(&member, Kind::Probe, hedging, now);
     pool.counters().probe_sent();
     let run = attempts.wire().run(member, attempt, numbered(request, 2, Kind::Probe));
-    let connector = Arc::clone(&attempts.wire().connector);
+    let connections = Arc::clone(&attempts.wire().connections);
     // Once it is late it has said what it was asked for.
-    tokio::spawn(async move { run.drain(&connector, delay + Duration::from_millis(1)).await });
+    tokio::spawn(async move { run.drain(&connections, delay + Duration::from_millis(1)).await });
 }

@@ -6,19 +6,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use pingora::connectors::http::Connector;
-use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
-use pingora::upstreams::peer::Peer;
 
 use super::deadlines::Told;
 use crate::clock;
 use crate::config::UpstreamTimeouts;
 use crate::tail::deadline::Deadline;
-use crate::upstream::{Attempt, Failure, Member};
+use crate::upstream::{Attempt, Connection, Connections, Failure, Member, Request};
 
 /// Of a response that nobody waits for, the most that is read so that its connection can be used again.
 const DRAINED: usize = 64 * 1024;
@@ -28,7 +22,7 @@ pub(super) struct Leg {
     /// Whose connection.
     pub member: Arc<Member>,
     /// The connection.
-    pub http: HttpSession<()>,
+    pub http: Box<Connection>,
     /// In flight until dropped.
     pub attempt: Attempt,
 }
@@ -37,7 +31,7 @@ pub(super) struct Leg {
 #[derive(Clone)]
 pub(super) struct Wire {
     /// Connections by backend.
-    pub connector: Arc<Connector>,
+    pub connections: Arc<Connections>,
     /// The end of the request's time.
     pub deadline: Deadline,
     /// Whether a connection that was kept and turned out closed may be replaced, as the request may be repeated.
@@ -48,8 +42,8 @@ pub(super) struct Wire {
     pub timeouts: UpstreamTimeouts,
 }
 
-/// A connection on which a head has come; in a box, as it is large and passed on a few times.
-pub(super) type Headed = Result<Box<HttpSession<()>>, Failure>;
+/// A connection on which a head has come.
+pub(super) type Headed = Result<Box<Connection>, Failure>;
 
 /// An attempt under way, up to the next head.
 pub(super) struct Run {
@@ -58,29 +52,24 @@ pub(super) struct Run {
     /// In flight until dropped.
     pub attempt: Attempt,
     going: Pin<Box<dyn Future<Output = Headed> + Send>>,
-    /// Whether the connection carries other requests too, so that giving this one up does not close it.
-    multiplexed: Arc<AtomicBool>,
 }
 
 impl Wire {
-    /// Connects and writes the head of a request. Says whether the connection was kept from an earlier one.
-    pub(super) async fn open(
-        &self,
-        member: &Member,
-        request: &RequestHeader,
-    ) -> Result<(HttpSession<()>, bool), Failure> {
-        let Some(left) = self.deadline.left(clock::now()) else { return Err(Failure::Deadline) };
-        let connecting = self.connector.get_http_session(&*member.peer);
-        let (mut http, reused) = match tokio::time::timeout(left, connecting).await {
-            Ok(connected) => connected.map_err(|e| Failure::of_connect(&e))?,
-            Err(_) => return Err(Failure::Deadline),
+    /// Gets a connection and writes the head of a request. How a backend is spoken to is decided here.
+    pub(super) async fn open(&self, member: &Member, request: &Request) -> Result<Box<Connection>, Failure> {
+        let mut left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
+        let mut http = match self.connections.take(member.key) {
+            Some(kept) => kept,
+            None => {
+                let connecting = self.connections.connect(&member.peer);
+                let connected = tokio::time::timeout(left, connecting).await.unwrap_or(Err(Failure::Deadline))?;
+                left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
+                connected
+            }
         };
-        http.set_write_timeout(Some(self.timeouts.write));
-        let mut head = Box::new(request.clone());
-        let left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
-        self.told.write(left, &mut head).map_err(|_| Failure::WriteFailed)?;
-        http.write_request_header(head).await.map_err(|_| Failure::WriteFailed)?;
-        Ok((http, reused))
+        http.set_patience(self.timeouts.write, self.timeouts.between_bytes);
+        http.send(request, &self.told.lines(left)).await?;
+        Ok(http)
     }
 
     /// How long the next head may take: `first_byte`, or what is left of the request's time.
@@ -94,39 +83,33 @@ impl Wire {
     }
 
     /// Reads the next head, interim or final.
-    pub(super) async fn read_head(&self, http: &mut HttpSession<()>) -> Result<(), Failure> {
+    pub(super) async fn read_head(&self, http: &mut Connection) -> Result<(), Failure> {
         let (limit, clock) = self.head_timeout();
-        http.set_read_timeout(None);
-        match tokio::time::timeout(limit, http.read_response_header()).await {
-            Ok(read) => read.map_err(|e| Failure::of_read(&e, clock)),
-            Err(_) => Err(clock),
-        }
+        tokio::time::timeout(limit, http.read_head()).await.unwrap_or(Err(clock))
     }
 
     /// Starts an attempt at `member` without a body.
-    pub(super) fn run(&self, member: Arc<Member>, attempt: Attempt, request: RequestHeader) -> Run {
-        let (wire, asked, multiplexed) = (self.clone(), member.clone(), Arc::new(AtomicBool::new(false)));
-        let is_h2 = multiplexed.clone();
+    pub(super) fn run(&self, member: Arc<Member>, attempt: Attempt, request: Result<Request, Failure>) -> Run {
+        let (wire, asked) = (self.clone(), member.clone());
         let going = Box::pin(async move {
-            let (mut http, reused) = wire.open(&asked, &request).await?;
-            is_h2.store(matches!(http, HttpSession::H2(_)), Ordering::Relaxed);
+            let request = request?;
+            let mut http = wire.open(&asked, &request).await?;
             match wire.read_head(&mut http).await {
                 // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
-                Err(Failure::ClosedEarly) if reused && wire.idempotent => {}
-                read => return read.map(|()| Box::new(http)),
+                Err(Failure::ClosedEarly) if !http.is_fresh() && wire.idempotent => {}
+                read => return read.map(|()| http),
             }
-            let (mut http, _) = wire.open(&asked, &request).await?;
-            wire.read_head(&mut http).await.map(|()| Box::new(http))
+            let mut http = wire.open(&asked, &request).await?;
+            wire.read_head(&mut http).await.map(|()| http)
         });
-        Run { member, attempt, going, multiplexed }
+        Run { member, attempt, going }
     }
 
     /// Goes on with an attempt that has given an interim head.
     pub(super) fn go_on(&self, leg: Leg) -> Run {
         let (wire, mut http) = (self.clone(), leg.http);
-        let multiplexed = Arc::new(AtomicBool::new(matches!(http, HttpSession::H2(_))));
-        let going = Box::pin(async move { wire.read_head(&mut http).await.map(|()| Box::new(http)) });
-        Run { member: leg.member, attempt: leg.attempt, going, multiplexed }
+        let going = Box::pin(async move { wire.read_head(&mut http).await.map(|()| http) });
+        Run { member: leg.member, attempt: leg.attempt, going }
     }
 }
 
@@ -136,42 +119,36 @@ impl Run {
         (&mut self.going).await
     }
 
-    /// Whether giving it up leaves the connection to others.
-    pub(super) fn is_multiplexed(&self) -> bool {
-        self.multiplexed.load(Ordering::Relaxed)
-    }
-
     /// Waits for its answer for up to `patience` with nobody to read it, so that its connection need not be closed.
-    pub(super) async fn drain(mut self, connector: &Connector, patience: Duration) {
+    pub(super) async fn drain(mut self, connections: &Arc<Connections>, patience: Duration) {
         let end = Deadline::new(clock::now(), patience);
         let head = tokio::time::timeout(patience, self.head()).await;
         let Ok(Ok(http)) = head else { return };
-        let Some(head) = http.response_header().filter(|head| head.status.as_u16() >= 200) else { return };
+        let Some(head) = http.head().filter(|head| head.status.as_u16() >= 200) else { return };
         self.attempt.answered(head, clock::now());
-        let leg = Leg { member: self.member, http: *http, attempt: self.attempt };
+        let leg = Leg { member: self.member, http, attempt: self.attempt };
         if let Some(left) = end.left(clock::now()) {
             // What does not end in time is closed, as it is dropped.
-            let _ended = tokio::time::timeout(left, leg.drain(connector)).await;
+            let _ended = tokio::time::timeout(left, leg.drain(connections)).await;
         }
     }
 }
 
 impl Leg {
     /// Reads what is left of a response that nobody wants, if it is little, and gives the connection back.
-    pub(super) async fn drain(mut self, connector: &Connector) {
+    pub(super) async fn drain(mut self, connections: &Arc<Connections>) {
         let mut read = 0;
-        while let Ok(Some(data)) = self.http.read_response_body().await {
+        while let Ok(Some(data)) = self.http.read_body().await {
             read += data.len();
             if read > DRAINED {
                 return;
             }
         }
-        self.release(connector).await;
+        self.release(connections);
     }
 
-    /// Gives the connection back.
-    pub(super) async fn release(self, connector: &Connector) {
-        let idle = self.member.peer.idle_timeout();
-        connector.release_http_session(self.http, &*self.member.peer, idle).await;
+    /// Gives the connection back, if both messages have ended on it.
+    pub(super) fn release(self, connections: &Arc<Connections>) {
+        connections.put(self.member.key, &self.member.peer, self.http);
     }
 }

@@ -22,6 +22,7 @@ mod leg;
 mod log;
 mod notes;
 mod parts;
+mod pass;
 mod priority;
 mod purging;
 mod rate;
@@ -45,8 +46,6 @@ use http::header::CONTENT_LENGTH;
 use pingora::cache::key::{CacheHashKey, HashBinary};
 use pingora::cache::predictor::Predictor;
 use pingora::cache::{CacheKey, CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
@@ -58,14 +57,12 @@ pub use forward::Forward;
 
 use crate::cache::status::Fwd;
 use crate::edge::Edge;
-use crate::upstream::Failure;
+use crate::upstream::{Connections, Failure};
 
 /// How long one fetch may hold its key before another request may compete for it.
 const COLLAPSE_AGE: Duration = Duration::from_secs(60);
 /// Keys remembered as not storable, in each of 32 shards.
 const UNSTORABLE_KEYS: usize = 1024;
-/// Idle connections to backends kept open in all.
-const IDLE_UPSTREAM: usize = 1024;
 
 /// The proxy of one edge; clones are the same.
 #[derive(Clone)]
@@ -74,6 +71,7 @@ pub struct Proxy {
     cache: caching::Shared,
     /// Selects the path on which sessions choose their backend themselves.
     marker: HttpPeer,
+    connections: Arc<Connections>,
 }
 
 impl Proxy {
@@ -87,12 +85,12 @@ impl Proxy {
             refreshes: Arc::default(),
             predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, Some(|_| true)))),
         };
-        Proxy { edge, cache, marker: forward::marker_peer() }
+        Proxy { edge, cache, marker: forward::marker_peer(), connections: Connections::new() }
     }
 
     /// The connector whose sessions carry the forwarded requests.
-    pub fn connector() -> Forward {
-        Forward::new(Arc::new(Connector::new(Some(ConnectorOptions::new(IDLE_UPSTREAM)))))
+    pub fn connector(&self) -> Forward {
+        Forward::new(self.connections.clone())
     }
 }
 

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use pingora::http::RequestHeader;
-use pingora::protocols::http::client::HttpSession;
 use pingora::proxy::Session;
 
 use super::attempts::{Attempts, Judged};
@@ -103,7 +102,7 @@ impl Rescue {
     /// The keeper of the body of this answer, if it is one that may be rescued.
     pub(super) fn of(request: Box<RequestHeader>, leg: &Leg, exchange: &Exchange) -> Option<Rescue> {
         let Terms { snapshot, stalls, asked } = exchange.rescue.as_ref()?;
-        let head = leg.http.response_header().filter(|_| request.method == Method::GET)?;
+        let head = leg.http.head().filter(|_| request.method == Method::GET)?;
         let whole = Whole::of(head.status, &head.headers)?;
         let targets = &snapshot.config().cache.targets;
         caching::judge(&exchange.route, targets, &request, head, *asked, clock::wall()).ok()?;
@@ -122,7 +121,7 @@ impl Rescue {
         self.stalls.given_up(now.since(began));
         // The connection of the one that has stalled is closed.
         *leg = second;
-        let read = plain_read(&mut leg.http).await;
+        let read = leg.http.read_body().await;
         self.note(read, now)
     }
 
@@ -134,7 +133,7 @@ impl Rescue {
         began: Tick,
     ) -> Result<Leg, Result<Option<Bytes>, Failure>> {
         let Leg { member, http, attempt } = leg;
-        let mut reading = pin!(plain_read(http));
+        let mut reading = pin!(http.read_body());
         let mut going = None;
         let mut may_ask = !self.spent;
         let failure = loop {
@@ -192,7 +191,7 @@ impl Rescue {
         self.spent = true;
         let attempt = attempts.begin_at(&other, Kind::Copy, now);
         let nth = exchange.seen.lock().tried.len();
-        let mut request = hedge::marked(&self.request, nth, "rescue");
+        let mut request = self.request.clone();
         // They are about what the client or the cache has had before.
         request.remove_header(&IF_NONE_MATCH);
         request.remove_header(&IF_MODIFIED_SINCE);
@@ -201,7 +200,7 @@ impl Rescue {
             let _infallible = request.insert_header(name, value);
         }
         let wire = Wire { deadline: deadline(&exchange.route, exchange.started, now), ..attempts.wire().clone() };
-        let run = wire.run(other, attempt, request);
+        let run = wire.run(other, attempt, hedge::marked(&request, nth, "rescue"));
         let outcome = Outcome { pool: pool.clone(), began: now, result: LOST };
         Some(Going { wire, run, outcome })
     }
@@ -213,7 +212,7 @@ impl Rescue {
         match head {
             Err(failure) => attempts.fail(&mut attempt, failure),
             Ok(http) => {
-                let mut leg = Leg { member, http: *http, attempt };
+                let mut leg = Leg { member, http, attempt };
                 match attempts.judge(&mut leg) {
                     Ok(Judged::Interim) => {
                         let run = wire.go_on(leg);
@@ -225,8 +224,8 @@ impl Rescue {
                         return Some(leg);
                     }
                     Ok(_) => {
-                        let connector = wire.connector.clone();
-                        tokio::spawn(async move { leg.drain(&connector).await });
+                        let connections = wire.connections.clone();
+                        tokio::spawn(async move { leg.drain(&connections).await });
                     }
                     Err(failure) => attempts.fail(&mut leg.attempt, failure),
                 }
@@ -238,7 +237,7 @@ impl Rescue {
     }
 
     fn is_rest(&self, leg: &Leg) -> bool {
-        let head = leg.http.response_header();
+        let head = leg.http.head();
         head.is_some_and(|head| self.whole.is_continued(self.got, head.status, &head.headers))
     }
 
@@ -272,10 +271,6 @@ fn give_up(attempts: &Attempts, first: &Arc<Member>, going: Option<Going>) {
 fn deadline(route: &Route, started: Tick, now: Tick) -> Deadline {
     let total = Deadline::new(started, route.pool.config().timeouts.total);
     Deadline::new(now, total.clamp(route.config.timeout, now))
-}
-
-async fn plain_read(http: &mut HttpSession<()>) -> Result<Option<Bytes>, Failure> {
-    http.read_response_body().await.map_err(|e| Failure::of_read(&e, Failure::BetweenBytesTimeout))
 }
 
 async fn head(going: &mut Option<Going>) -> Headed {

@@ -106,7 +106,6 @@ impl Upload {
 
     /// Writes the body until a response's head comes.
     pub(super) async fn until_head(&mut self, leg: &mut Leg, attempts: &mut Attempts) -> Result<(), Failure> {
-        leg.http.set_read_timeout(None);
         let exchange = attempts.exchange().clone();
         while self.state == State::Open {
             tokio::select! {
@@ -120,12 +119,7 @@ impl Upload {
                         attempts.restart_deadline();
                     }
                 }
-                read = leg.http.read_response_header() => {
-                    return match read {
-                        Ok(()) => attempts.judge(leg).map(|_| ()),
-                        Err(e) => Err(Failure::of_read(&e, Failure::FirstByteTimeout)),
-                    };
-                }
+                read = leg.http.read_head() => return read.and_then(|()| attempts.judge(leg).map(|_| ())),
             }
         }
         let broken = self.state == State::Broken;
@@ -139,24 +133,23 @@ impl Upload {
         leg: &mut Leg,
         exchange: &Exchange,
     ) -> std::result::Result<Option<Bytes>, Failure> {
-        let failed = |e: Box<Error>| Failure::of_read(&e, Failure::BetweenBytesTimeout);
         while self.state == State::Open {
             tokio::select! {
                 biased;
                 () = exchange.body_refused() => return Err(Failure::BodyRefused),
-                read = leg.http.read_response_body() => return read.map_err(failed),
+                read = leg.http.read_body() => return read,
                 chunk = self.rx.recv() => self.write(chunk, leg).await,
             }
         }
-        leg.http.read_response_body().await.map_err(failed)
+        leg.http.read_body().await
     }
 
     async fn write(&mut self, chunk: Option<Chunk>, leg: &mut Leg) {
         let (written, end) = match chunk {
-            Some(Chunk::Data(data)) => (leg.http.write_request_body(data, false).await, false),
-            Some(Chunk::End) => (leg.http.finish_request_body().await, true),
+            Some(Chunk::Data(data)) => (leg.http.send_body(&data).await, false),
+            Some(Chunk::End) => (leg.http.end_body().await, true),
             // The client's side went away without an end: the request stays incomplete.
-            None => (Error::e_explain(ErrorType::ConnectionClosed, "the body's reader is gone"), false),
+            None => (Err(Failure::WriteFailed), false),
         };
         match written {
             Ok(()) if end => self.state = State::Done,

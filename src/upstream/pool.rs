@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, Peer};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -49,6 +49,8 @@ pub struct Member {
     pub host: String,
     /// How to connect to it.
     pub peer: Arc<HttpPeer>,
+    /// What connections to it are kept under: its address and the rules of trust.
+    pub key: u64,
     /// Its share as written.
     pub weight: Weight,
     /// The most requests that may be there.
@@ -309,10 +311,12 @@ impl Pool {
                 if members.iter().any(|m| m.backend.address() == address) {
                     continue; // two names of one host
                 }
+                let peer = self.template.peer(address, &written.host);
                 members.push(Arc::new(Member {
                     backend: self.backend(address, known, now),
                     host: written.host.clone(),
-                    peer: Arc::new(self.template.peer(address, &written.host)),
+                    key: peer.reuse_hash(),
+                    peer: Arc::new(peer),
                     weight: written.weight,
                     max_in_flight: written.max_in_flight.or(self.config.max_in_flight),
                 }));

@@ -1,0 +1,99 @@
+//! The socket of a connection. TLS is pingora's; without it there is nothing between us and the kernel.
+
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use futures::FutureExt;
+use pingora::connectors::TransportConnector;
+use pingora::protocols::{Stream, TcpKeepalive};
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::upstream::Failure;
+
+/// A socket that is connected.
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(TcpStream),
+    Tls(Stream),
+}
+
+impl Io {
+    /// Connects to `peer`, within its time; `tls` makes the handshake where there is one.
+    pub(super) async fn connect(peer: &HttpPeer, tls: &TransportConnector) -> Result<Io, Failure> {
+        if peer.is_tls() {
+            return tls.new_stream(peer).await.map(Io::Tls).map_err(|e| Failure::of_connect(&e));
+        }
+        let address = peer.address().as_inet().copied().ok_or(Failure::ConnectFailed)?;
+        let connecting = plain(address, peer.tcp_keepalive());
+        let connected = match peer.total_connection_timeout() {
+            Some(limit) => timeout(limit, connecting).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())),
+            None => connecting.await,
+        };
+        connected.map(Io::Plain).map_err(|e| match e.kind() {
+            ErrorKind::ConnectionRefused => Failure::ConnectionRefused,
+            ErrorKind::TimedOut => Failure::ConnectionTimeout,
+            _ => Failure::ConnectFailed,
+        })
+    }
+
+    /// Reads into what room `buffer` has; 0 at the end.
+    pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Io::Plain(stream) => stream.read_buf(buffer).await,
+            Io::Tls(stream) => stream.read_buf(buffer).await,
+        }
+    }
+
+    /// Writes all of `parts`, in one go if the kernel takes them.
+    pub(super) async fn write(&mut self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        match self {
+            Io::Plain(stream) => {
+                IoSlice::advance_slices(&mut parts, 0);
+                while !parts.is_empty() {
+                    let n = stream.write_vectored(parts).await?;
+                    if n == 0 {
+                        return Err(ErrorKind::WriteZero.into());
+                    }
+                    IoSlice::advance_slices(&mut parts, n);
+                }
+                Ok(())
+            }
+            Io::Tls(stream) => {
+                for part in parts {
+                    stream.write_all(part).await?;
+                }
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Whether nothing has come, not even the end.
+    pub(super) fn is_silent(&mut self) -> bool {
+        let mut byte = [0];
+        match self {
+            Io::Plain(stream) => stream.try_read(&mut byte).is_err_and(|e| e.kind() == ErrorKind::WouldBlock),
+            Io::Tls(stream) => stream.read(&mut byte).now_or_never().is_none(),
+        }
+    }
+}
+
+fn plain(address: SocketAddr, keepalive: Option<&TcpKeepalive>) -> impl Future<Output = io::Result<TcpStream>> {
+    let keepalive = keepalive.map(|keepalive| {
+        let probes = socket2::TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);
+        probes.with_retries(u32::try_from(keepalive.count).unwrap_or(u32::MAX))
+    });
+    async move {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        if let Some(keepalive) = &keepalive {
+            SockRef::from(&stream).set_tcp_keepalive(keepalive)?;
+        }
+        Ok(stream)
+    }
+}
