@@ -6,7 +6,7 @@
 //! * [`units`] ratios, sizes, weights, points in time; [`uri`] the one normalisation of a request target
 //! * [`cache`] what HTTP says about storing, freshness, validation, variants and keys
 //! * [`balance`] which backend; [`tail`] latency signals, budgets, backoff, health
-//! * [`routing`] which route
+//! * [`routing`] which route; [`trace`] whose trace, and whether it is recorded
 //!
 //! The thin adapter around it.
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
@@ -41,6 +41,7 @@ pub mod snapshot;
 pub mod store;
 pub mod tail;
 pub mod telemetry;
+pub mod trace;
 pub mod units;
 pub mod upstream;
 pub mod uri;

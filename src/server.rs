@@ -46,6 +46,8 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end waits for the access log to be written.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the end waits for the collector to take the last traces.
+const TRACE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the start waits for names to resolve before it serves without them.
 const RESOLVE_WAIT: Duration = Duration::from_secs(2);
 
@@ -151,6 +153,10 @@ impl Running {
         let lost = self.edge.access_log().close(LOG_PATIENCE);
         if lost > 0 {
             log::warn!("{lost} lines of the access log could not be written");
+        }
+        let lost = self.edge.tracer().close(TRACE_PATIENCE);
+        if lost > 0 {
+            log::warn!("{lost} traces could not be sent");
         }
         cut
     }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hedgerow::tail::race::NoHedge;
+use hedgerow::trace::sampling::Reason;
 use hedgerow::telemetry::names::{self, Definition, Kind, Values};
 use hedgerow::telemetry::{
+    Dropped,
     BackendSample, CacheResult, CacheSample, Latencies, Method, Metrics, PoolSample, ReloadResult, RouteSample, Scrape,
     Termination,
 };
@@ -215,6 +217,9 @@ fn busy() -> Metrics {
     metrics.reloaded(ReloadResult::Applied);
     metrics.reloaded(ReloadResult::Rejected);
     metrics.access_log_dropped().inc();
+    metrics.traces().recorded(Reason::Hedged);
+    metrics.traces().dropped(Dropped::Export, 5);
+    metrics.traces().exported(false);
     metrics
 }
 

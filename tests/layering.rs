@@ -51,14 +51,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("snapshot", &["upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
-    ("telemetry", &["config", "cache", "clock", "units"]),
-    ("config", &["routing", "cache", "tail", "balance", "uri", "units"]),
+    ("telemetry", &["config", "cache", "tail", "trace", "clock", "units"]),
+    ("config", &["routing", "cache", "tail", "balance", "trace", "uri", "units"]),
     ("routing", &["uri", "units"]),
     ("cache", &["uri", "units"]),
     ("balance", &["tail", "units"]),
     ("tail", &["units"]),
     ("clock", &["units"]),
     ("uri", &[]),
+    ("trace", &["units"]),
     ("units", &[]),
     ("lib", &[]),
 ];
@@ -91,6 +92,7 @@ const MIDDLE: &[&str] = &[
     "clock",
     "cache",
     "tail",
+    "trace",
     "balance",
     "routing",
     "uri",
@@ -98,7 +100,7 @@ const MIDDLE: &[&str] = &[
 ];
 
 /// Modules that decide and do nothing else.
-const PURE: &[&str] = &["cache", "balance", "tail", "routing", "uri", "units"];
+const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "uri", "units"];
 
 /// Lines a file may have before its tests.
 const LONGEST: usize = 500;

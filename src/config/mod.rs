@@ -27,6 +27,7 @@ mod route;
 mod secret;
 mod server;
 mod show;
+mod tracing;
 mod units;
 mod value;
 
@@ -48,6 +49,7 @@ pub use keys::KEYS;
 pub use load::{DEFAULT, Loaded, load, parse_str};
 pub use purge::Purge;
 pub use secret::Secret;
+pub use tracing::{Protocol, Tracing, Trust};
 
 /// The whole configuration of one edge.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,8 @@ pub struct Config {
     pub log: Log,
     /// `[access_log]`
     pub access_log: AccessLog,
+    /// `[tracing]`; `None` if it is not there: no request is recorded.
+    pub tracing: Option<Arc<Tracing>>,
     /// `[[pool]]`, in the order written; names are unique.
     pub pools: Vec<Arc<Pool>>,
     /// `[[route]]`, in the order written; no two have the same match.

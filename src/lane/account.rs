@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use super::traced::SpanFacts;
 use crate::edge::Edge;
 use crate::snapshot::Route;
-use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::telemetry::tracing::record::Text;
+use crate::telemetry::{CacheResult, Method, Record, Recorded, Termination, Trace};
 use crate::units::Tick;
 
 /// One request's, to be closed when its reply has ended.
@@ -17,11 +19,11 @@ pub(super) struct Account<'a> {
     pub status: u16,
     /// The length of the body to be sent.
     pub length: u64,
-    /// Its line in the access log, if there is one.
+    /// Its line in the access log, if that is on or the request is recorded as a span.
     pub line: Option<Line<'a>>,
 }
 
-/// What only the access log wants to know.
+/// What only the access log and a span want to know.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub time: SystemTime,
@@ -30,6 +32,8 @@ pub(super) struct Line<'a> {
     pub path: Cow<'a, str>,
     pub id: Cow<'a, [u8]>,
     pub generation: u64,
+    pub trace: Option<Trace>,
+    pub span: Option<SpanFacts<'a>>,
 }
 
 impl Account<'_> {
@@ -65,7 +69,50 @@ impl Account<'_> {
             stale: None,
             reason,
             request_id: std::str::from_utf8(&line.id).unwrap_or_default(),
+            trace: line.trace.map(|trace| trace.id),
             generation: line.generation,
+        });
+        self.record(edge, route, line, reason, sent, duration);
+    }
+
+    /// Hands it in as a span, if it is recorded.
+    fn record(&self, edge: &Edge, route: &Route, line: &Line<'_>, reason: Termination, sent: u64, duration: Duration) {
+        let Some((trace, span)) = line.trace.zip(line.span.as_ref()) else { return };
+        let Some(why) = trace.sampled else { return };
+        let tracer = edge.tracer();
+        let (path, query) = line.path.split_once('?').map_or((&*line.path, None), |(path, query)| (path, Some(query)));
+        let is_cut = reason == Termination::Cut;
+        tracer.record(Recorded {
+            is_refresh: false,
+            trace,
+            reason: why,
+            wall: line.time,
+            started: self.started,
+            duration,
+            method: Text::of(self.method.as_str()),
+            scheme: span.scheme,
+            host: Text::of(&line.host),
+            port: span.port,
+            path: Text::of(path),
+            query: query.filter(|_| tracer.tells_query()).map(Text::of),
+            version: "1.1",
+            client: line.client,
+            peer: span.peer,
+            user_agent: span.user_agent.as_deref().map(Text::lossy),
+            status: if is_cut { 0 } else { self.status },
+            bytes: sent,
+            termination: reason,
+            route: Some((Text::of(&route.config.name), Text::of(&route.config.path.to_string()))),
+            pool: None,
+            cache: if is_cut { CacheResult::None } else { CacheResult::Hit },
+            hedge: None,
+            priority: Some(route.config.priority.as_str()),
+            queued: None,
+            shed: None,
+            stale: None,
+            request_id: Text::lossy(&line.id),
+            generation: line.generation,
+            visits: Vec::new(),
         });
     }
 
@@ -79,6 +126,8 @@ impl Account<'_> {
             path: Cow::Owned(line.path.into_owned()),
             id: Cow::Owned(line.id.into_owned()),
             generation: line.generation,
+            trace: line.trace,
+            span: line.span.map(SpanFacts::into_owned),
         });
         Account { started, method, status, length, line }
     }

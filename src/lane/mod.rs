@@ -23,6 +23,7 @@ mod overdue;
 mod plain;
 mod refusal;
 mod reply;
+mod traced;
 mod vigil;
 
 use std::net::SocketAddr;

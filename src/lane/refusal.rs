@@ -95,6 +95,7 @@ fn log(edge: &Edge, framed: &mut Framed, refusal: Refusal, client: Option<Socket
         stale: None,
         reason,
         request_id: "",
+        trace: None,
         generation: edge.peek().generation(),
     });
 }

@@ -21,6 +21,7 @@ use super::names;
 use super::shards::Sharded;
 use super::tally::Tally;
 use super::termination::Termination;
+use super::traces::TraceMetrics;
 
 /// All counters of the process; clones share them.
 #[derive(Clone, Debug)]
@@ -47,6 +48,7 @@ pub(super) struct Registered {
     pub(super) last_reload: Gauge,
     pub(super) connections_refused: Counter,
     pub(super) access_log_dropped: Counter,
+    pub(super) traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -72,6 +74,7 @@ impl Metrics {
             last_reload,
             connections_refused: Counter::default(),
             access_log_dropped: Counter::default(),
+            traces: TraceMetrics::new(),
         }))
     }
 
@@ -163,6 +166,11 @@ impl Metrics {
     /// The counter that [`super::AccessLog`] adds lost lines to. It outlives the log, which a reload may replace.
     pub fn access_log_dropped(&self) -> Counter {
         self.0.access_log_dropped.clone()
+    }
+
+    /// What is counted of traces.
+    pub fn traces(&self) -> &TraceMetrics {
+        &self.0.traces
     }
 
     pub(super) fn registered(&self) -> &Arc<Registered> {

@@ -1,7 +1,8 @@
-//! What an operator sees: the metrics page and the access log.
+//! What an operator sees: the metrics page, the access log and traces.
 //!
 //! * [`names`] every metric, once; [`metrics`] the handles that requests record into; [`page`] the text Prometheus reads
 //! * [`record`] one request as a line; [`access_log`] the lines on their way to a file or standard output
+//! * [`tracing`] one request as spans, on their way to a collector; [`traces`] how many
 //! * [`termination`] why a request ended: one word for log, metric and header
 //!
 //! Recording is on every request's path and reading is not, so all work that can wait waits for the reader: a
@@ -21,6 +22,8 @@ mod shards;
 mod sink;
 pub mod tally;
 pub mod termination;
+pub mod traces;
+pub mod tracing;
 mod words;
 mod writer;
 
@@ -31,3 +34,5 @@ pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics, RouteMetrics};
 pub use page::{BackendSample, CacheSample, Latencies, PoolSample, RouteSample, Scrape};
 pub use record::Record;
 pub use termination::Termination;
+pub use traces::{Dropped, TraceMetrics};
+pub use tracing::{Recorded, Trace, Tracer};

@@ -9,6 +9,8 @@
 use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
 use super::lane::Lane;
 use super::termination::Termination;
+use super::traces::{Dropped, EXPORTS};
+use crate::trace::sampling::Reason;
 
 /// One metric.
 #[derive(Debug, PartialEq)]
@@ -331,6 +333,12 @@ definitions! {
         "Client connections closed at once because as many were open as may be";
     ACCESS_LOG_DROPPED: "hedgerow_access_log_dropped_total" Counter None, &[],
         "Access log lines lost because the output was too slow or failed";
+    TRACES: "hedgerow_traces_recorded_total" Counter None, &[words("reason", Reason::WORDS)],
+        "Requests recorded as traces, by why";
+    TRACES_DROPPED: "hedgerow_traces_dropped_total" Counter None, &[words("reason", Dropped::WORDS)],
+        "Traces that did not reach the collector, by why";
+    TRACE_EXPORTS: "hedgerow_trace_exports_total" Counter None, &[words("result", EXPORTS)],
+        "Batches of traces sent to the collector, by whether it took them";
     BUILD: "hedgerow_build_info" Info None, &[Label { name: "version", values: Values::Constant }],
         "The version that is running";
     PROCESS_CPU: "process_cpu_seconds_total" Counter Some(Unit::Seconds), &[],

@@ -366,6 +366,9 @@ impl Page {
         page.gauge(&names::CONFIG_LAST_RELOAD, self.counters.last_reload.get())?;
         page.counter(&names::CONNECTIONS_REFUSED, self.counters.connections_refused.get())?;
         page.counter(&names::ACCESS_LOG_DROPPED, self.counters.access_log_dropped.get())?;
+        page.family(&names::TRACES, |family| family.tally([], &self.counters.traces.recorded))?;
+        page.family(&names::TRACES_DROPPED, |family| family.tally([], &self.counters.traces.dropped))?;
+        page.family(&names::TRACE_EXPORTS, |family| family.tally([], &self.counters.traces.exports))?;
         page.family(&names::BUILD, |family| family.info([env!("CARGO_PKG_VERSION")]))
     }
 
