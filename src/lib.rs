@@ -12,7 +12,7 @@
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
 //! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
 //! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase;
-//!   [`last_word`] what the first says for the second when time is up; [`caller`] who asks
+//!   [`last_word`] what the first says for the second when time is up, [`pace`] how long the client lets both wait; [`caller`] who asks
 //! * [`telemetry`] metrics, access log; [`admin`] the operator's listener, [`ask`] asks it; [`server`] starts and drains it all
 //!
 //! # The import rule
@@ -33,6 +33,7 @@ pub mod edge;
 pub mod health_check;
 pub mod lane;
 pub mod last_word;
+pub mod pace;
 pub mod proxy;
 pub mod reload;
 pub mod routing;

@@ -47,6 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("edge", &["connections", "store", "snapshot", "upstream", "telemetry", "config", "clock"]),
     ("connections", &[]),
     ("last_word", &["units"]),
+    ("pace", &[]),
     ("caller", &[]),
     ("snapshot", &["upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
@@ -83,6 +84,7 @@ const ADMIN: &[&str] = &[
 const MIDDLE: &[&str] = &[
     "edge",
     "last_word",
+    "pace",
     "caller",
     "store",
     "snapshot",

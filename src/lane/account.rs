@@ -43,7 +43,15 @@ impl Account<'_> {
         // As behind the lane: what is cut has no status.
         let (status, cache) =
             if reason == Termination::Cut { (0, CacheResult::None) } else { (self.status, CacheResult::Hit) };
-        route.metrics.record(self.method, status, cache, duration);
+        if duration.is_zero() && cache == CacheResult::Hit {
+            route.metrics.record_instant(self.method, status);
+        } else {
+            route.metrics.record(self.method, status, cache, duration);
+            if status != 0 {
+                // Its head goes before anything can hold it up.
+                route.metrics.first_byte(Duration::ZERO);
+            }
+        }
         edge.metrics().terminated(reason);
         let Some(line) = &self.line else { return };
         edge.access_log().log(&Record {

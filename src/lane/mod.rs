@@ -48,6 +48,7 @@ use head::{Head, Refusal};
 use crate::config;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
+use crate::pace::Pace;
 
 /// What pingora calls with every new connection.
 pub fn entrance<SV, C>(edge: Arc<Edge>) -> ProcessCustomSession<SV, C>
@@ -87,11 +88,11 @@ where
             Turn::Closed => return Box::pin(framed.close()).await,
             Turn::Ended => return,
         };
-        let (session, last_word) = match hand_over(&edge, framed, head, is_last) {
+        let (session, last_word, pace) = match hand_over(&edge, framed, head, is_last) {
             Ok(handed_over) => handed_over,
             Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
-        let request = last_word.scope(proxy.process_new_http(session, &shutdown));
+        let request = last_word.scope(pace.scope(proxy.process_new_http(session, &shutdown)));
         let cut = pin!(edge.cut());
         let Either::Left((reused, _)) = select(pin!(request), cut).await else { return };
         let Some(reused) = reused else { return };
@@ -112,7 +113,7 @@ fn hand_over(
     mut framed: Box<Framed>,
     head: Head,
     is_last: bool,
-) -> Result<(ServerSession, LastWord), (Box<Framed>, Refusal)> {
+) -> Result<(ServerSession, LastWord, Pace), (Box<Framed>, Refusal)> {
     let head_bytes = match absolute::rewrite(framed.ahead().get(..head.len).unwrap_or_default()) {
         Ok(None) => framed.ahead().split_to(head.len),
         Ok(Some(rewritten)) => {
@@ -128,8 +129,8 @@ fn hand_over(
     framed.set_patience(timeouts.write);
     // After an upgrade that the backend refuses, what the client has sent meanwhile is no HTTP.
     let is_last = is_last || head.rest == Rest::Upgraded;
-    let last_word = framed.last_word();
-    Ok((replay(framed, head_bytes, is_last, timeouts), last_word))
+    let (last_word, pace) = (framed.last_word(), framed.pace());
+    Ok((replay(framed, head_bytes, is_last, timeouts), last_word, pace))
 }
 
 /// Pingora's view of one request.

@@ -14,12 +14,13 @@ use crate::caller::Client;
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
+use crate::pace::Pace;
 use crate::snapshot::{Route, Snapshot};
 use crate::tail::class::Class;
 use crate::tail::queue::Shed;
 use crate::tail::rate::Decision;
-use crate::telemetry::Termination;
 use crate::telemetry::metrics::InFlight;
+use crate::telemetry::{Termination, Visits};
 use crate::units::Tick;
 use crate::upstream::gate::Permit;
 use crate::upstream::{Attempt, Failure};
@@ -72,6 +73,14 @@ pub struct Ctx {
     pub newest_purge: u64,
     /// What went on upstream.
     pub exchange: Option<Arc<Exchange>>,
+    /// The attempts, as they are remembered.
+    pub visits: Arc<Visits>,
+    /// How long it waited for what others were fetching, beside waiting for the cache's lock.
+    pub collapsed: Duration,
+    /// When its response's head was handed to the client's connection.
+    pub headed: Option<Tick>,
+    /// How long its client keeps it waiting.
+    pub pace: Option<Pace>,
     /// The attempt of an upgraded connection, which pingora carries natively.
     pub upgraded: Option<Attempt>,
     /// Why the connection for an upgrade failed.
@@ -147,6 +156,10 @@ impl Ctx {
             asked: None,
             newest_purge: 0,
             exchange: None,
+            visits: Arc::default(),
+            collapsed: Duration::ZERO,
+            headed: None,
+            pace: Pace::of_this_connection(),
             upgraded: None,
             upgrade_failure: None,
             bodyless: false,

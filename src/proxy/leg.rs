@@ -18,6 +18,7 @@ use super::deadlines::Told;
 use crate::clock;
 use crate::config::UpstreamTimeouts;
 use crate::tail::deadline::Deadline;
+use crate::telemetry::{Dial, Entry};
 use crate::upstream::{Attempt, Failure, Member};
 
 /// Of a response that nobody waits for, the most that is read so that its connection can be used again.
@@ -68,13 +69,18 @@ impl Wire {
         &self,
         member: &Member,
         request: &RequestHeader,
+        entry: &Entry,
     ) -> Result<(HttpSession<()>, bool), Failure> {
-        let Some(left) = self.deadline.left(clock::now()) else { return Err(Failure::Deadline) };
+        let begun = clock::now();
+        let Some(left) = self.deadline.left(begun) else { return Err(Failure::Deadline) };
         let connecting = self.connector.get_http_session(&*member.peer);
         let (mut http, reused) = match tokio::time::timeout(left, connecting).await {
             Ok(connected) => connected.map_err(|e| Failure::of_connect(&e))?,
             Err(_) => return Err(Failure::Deadline),
         };
+        if !reused {
+            entry.dialled(dial(&http, clock::now().since(begun)));
+        }
         http.set_write_timeout(Some(self.timeouts.write));
         let mut head = Box::new(request.clone());
         let left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
@@ -106,16 +112,17 @@ impl Wire {
     /// Starts an attempt at `member` without a body.
     pub(super) fn run(&self, member: Arc<Member>, attempt: Attempt, request: RequestHeader) -> Run {
         let (wire, asked, multiplexed) = (self.clone(), member.clone(), Arc::new(AtomicBool::new(false)));
+        let entry = attempt.entry().clone();
         let is_h2 = multiplexed.clone();
         let going = Box::pin(async move {
-            let (mut http, reused) = wire.open(&asked, &request).await?;
+            let (mut http, reused) = wire.open(&asked, &request, &entry).await?;
             is_h2.store(matches!(http, HttpSession::H2(_)), Ordering::Relaxed);
             match wire.read_head(&mut http).await {
                 // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
                 Err(Failure::ClosedEarly) if reused && wire.idempotent => {}
                 read => return read.map(|()| Box::new(http)),
             }
-            let (mut http, _) = wire.open(&asked, &request).await?;
+            let (mut http, _) = wire.open(&asked, &request, &entry).await?;
             wire.read_head(&mut http).await.map(|()| Box::new(http))
         });
         Run { member, attempt, going, multiplexed }
@@ -128,6 +135,14 @@ impl Wire {
         let going = Box::pin(async move { wire.read_head(&mut http).await.map(|()| Box::new(http)) });
         Run { member: leg.member, attempt: leg.attempt, going, multiplexed }
     }
+}
+
+/// What making this connection took of the time until it stood: pingora does both steps at once, but times the second.
+fn dial(http: &HttpSession<()>, took: Duration) -> Dial {
+    let layers = http.digest().map_or(&[][..], |digest| &digest.timing_digest);
+    let tls = layers.get(1).and_then(Option::as_ref).and_then(|layer| layer.establishment_duration);
+    let tls = tls.unwrap_or_default().min(took);
+    Dial { connect: took - tls, tls }
 }
 
 impl Run {

@@ -10,6 +10,7 @@ use super::ctx::{Ctx, Unlogged};
 use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
+use super::timeline;
 use crate::cache::status::StaleUse;
 use crate::clock;
 use crate::edge::Edge;
@@ -159,6 +160,10 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     let method = &session.req_header().method;
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(method), status, cache, duration);
+    if let Some(headed) = ctx.headed {
+        counters.first_byte(headed.since(ctx.started));
+    }
+    counters.phases(&timeline::of(session, ctx, duration).phases);
     edge.metrics().terminated(reason);
     let request = session.req_header();
     let request = Request {

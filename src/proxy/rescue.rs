@@ -120,6 +120,7 @@ impl Rescue {
         };
         let now = clock::now();
         self.stalls.given_up(now.since(began));
+        second.attempt.entry().used();
         // The connection of the one that has stalled is closed.
         *leg = second;
         let read = plain_read(&mut leg.http).await;
@@ -191,6 +192,7 @@ impl Rescue {
         }
         self.spent = true;
         let attempt = attempts.begin_at(&other, Kind::Copy, now);
+        attempt.entry().is_rescue();
         let nth = exchange.seen.lock().tried.len();
         let mut request = hedge::marked(&self.request, nth, "rescue");
         // They are about what the client or the cache has had before.

@@ -24,6 +24,7 @@ use crate::config::Hedge;
 use crate::snapshot::Route;
 use crate::tail::race::NoHedge;
 use crate::tail::signals::Kind;
+use crate::telemetry::visits;
 use crate::upstream::Failure;
 
 /// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
@@ -113,7 +114,7 @@ pub(super) fn prepare(
         let waiters = key.and_then(|key| shared.lock.of(key));
         let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         let rescue = rescue::terms(session, request, ctx);
-        let permit = ctx.permit.take();
+        let (permit, visits) = (ctx.permit.take(), ctx.visits.clone());
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
@@ -124,6 +125,7 @@ pub(super) fn prepare(
                 .hurried(patience, for_all)
                 .rescuing(rescue)
                 .admitted(permit)
+                .noting(visits)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         let exchange = exchange.clone();
@@ -224,6 +226,7 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
     }
     if let Some(attempt) = &mut ctx.upgraded {
         attempt.answered(response, clock::now());
+        attempt.entry().used();
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             attempt.tunnelled();
             ctx.permit = None;
@@ -270,7 +273,9 @@ pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>,
     let now = clock::now();
     let picked = route.pool.pick(&[], Kind::Primary, now, &mut fastrand::Rng::new());
     let member = picked.inspect_err(|failure| ctx.upgrade_failure = Some(*failure))?;
-    ctx.upgraded = Some(route.pool.begin(&member, Kind::Primary, &route.hedging, now));
+    let mut attempt = route.pool.begin(&member, Kind::Primary, &route.hedging, now);
+    attempt.tell(ctx.visits.enter(member.backend.shared_name(), visits::Kind::First, now));
+    ctx.upgraded = Some(attempt);
     let mut peer = (*member.peer).clone();
     peer.options.read_timeout = Some(route.pool.config().timeouts.idle);
     Ok(Box::new(peer))

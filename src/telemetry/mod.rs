@@ -3,6 +3,7 @@
 //! * [`names`] every metric, once; [`metrics`] the handles that requests record into; [`page`] the text Prometheus reads
 //! * [`record`] one request as a line; [`access_log`] the lines on their way to a file or standard output
 //! * [`tracing`] one request as spans, on their way to a collector; [`traces`] how many
+//! * [`timeline`] where a request's time went; [`visits`] the attempts at it
 //! * [`termination`] why a request ended: one word for log, metric and header
 //!
 //! Recording is on every request's path and reading is not, so all work that can wait waits for the reader: a
@@ -17,22 +18,29 @@ pub mod metrics;
 pub mod names;
 pub mod page;
 pub mod process;
+mod recent;
 pub mod record;
+pub mod route;
 mod shards;
 mod sink;
 pub mod tally;
 pub mod termination;
 pub mod traces;
 pub mod tracing;
+pub mod timeline;
+pub mod visits;
 mod words;
 mod writer;
 
 pub use access_log::AccessLog;
 pub use labels::{CacheResult, Method, ReloadResult, StatusClass};
 pub use lane::Lane;
-pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics, RouteMetrics};
+pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics};
 pub use page::{BackendSample, CacheSample, Latencies, PoolSample, RouteSample, Scrape};
 pub use record::Record;
+pub use route::RouteMetrics;
 pub use termination::Termination;
 pub use traces::{Dropped, TraceMetrics};
 pub use tracing::{Recorded, Trace, Tracer};
+pub use timeline::{Course, Phase, Phases, Timeline};
+pub use visits::{Dial, Entry, Visit, Visits};

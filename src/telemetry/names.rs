@@ -11,6 +11,7 @@ use super::lane::Lane;
 use super::termination::Termination;
 use super::traces::{Dropped, EXPORTS};
 use crate::trace::sampling::Reason;
+use super::timeline::Phase;
 
 /// One metric.
 #[derive(Debug, PartialEq)]
@@ -225,6 +226,14 @@ definitions! {
         "Requests ended, by what the client got";
     REQUEST_DURATION: "hedgerow_request_duration_seconds" Histogram Some(Unit::Seconds), &[ROUTE],
         "Time from a request's head read to its last response byte sent";
+    FIRST_BYTE: "hedgerow_request_first_byte_seconds" Histogram Some(Unit::Seconds), &[ROUTE],
+        "Time from a request's head read to its response's head sent";
+    ROUTE_DURATION: "hedgerow_route_duration_seconds" Gauge Some(Unit::Seconds), &[ROUTE, words("quantile", QUANTILES)],
+        "Quantiles of request durations over the last minute";
+    ROUTE_DURATION_WINDOW: "hedgerow_route_duration_requests" Gauge None, &[ROUTE],
+        "Requests in the minute that the quantiles of durations are taken from";
+    PHASES: "hedgerow_request_phase_seconds_total" Counter Some(Unit::Seconds), &[ROUTE, words("phase", Phase::WORDS)],
+        "Time requests have spent, by what they waited for";
     RATE_LIMITED: "hedgerow_rate_limited_total" Counter None, &[ROUTE, words("scope", RATE_SCOPES)],
         "Requests answered 429, by whose rate they were over";
     TERMINATIONS: "hedgerow_terminations_total" Counter None, &[words("reason", Termination::WORDS)],

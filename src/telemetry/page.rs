@@ -192,7 +192,25 @@ impl Page {
             Ok(())
         })?;
         page.family(&names::REQUEST_DURATION, |family| {
-            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.duration))
+            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.durations()))
+        })?;
+        page.family(&names::FIRST_BYTE, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.first_bytes()))
+        })?;
+        page.family(&names::ROUTE_DURATION, |family| {
+            routes.iter().try_for_each(|(route, metrics)| {
+                each_quantile(&metrics.latencies(), |quantile, seconds| family.gauge([route, quantile], seconds))
+            })
+        })?;
+        page.family(&names::ROUTE_DURATION_WINDOW, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.gauge([route], metrics.latencies().count))
+        })?;
+        page.family(&names::PHASES, |family| {
+            routes.iter().try_for_each(|(route, metrics)| {
+                metrics
+                    .phase_seconds()
+                    .try_for_each(|(phase, seconds)| family.counter([route, phase.as_str()], seconds))
+            })
         })?;
         page.family(&names::RATE_LIMITED, |family| {
             let mut routed = routes.iter().filter(|(route, _)| *route != names::UNROUTED);
@@ -208,7 +226,7 @@ impl Page {
         let pools = self.counters.pools.read();
         let backends = self.counters.backends.read();
         page.family(&names::UPSTREAM_FIRST_BYTE, |family| {
-            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.first_byte))
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.first_byte.read()))
         })?;
         page.family(&names::ATTEMPTS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.attempts))
@@ -226,7 +244,7 @@ impl Page {
         })?;
         page.family(&names::POOL_QUEUED, |family| sampled.iter().try_for_each(|p| family.gauge([&p.pool], p.queued)))?;
         page.family(&names::QUEUE_TIME, |family| {
-            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.queued))
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.queued.read()))
         })?;
         page.family(&names::SHED, |family| {
             pools.iter().try_for_each(|(pool, metrics)| {
@@ -389,10 +407,14 @@ fn quantiles(
     mut write: impl FnMut(&str, &str, f64) -> fmt::Result,
 ) -> fmt::Result {
     let both = names::HEDGING.iter().zip([with, without]);
-    for (hedging, latencies) in both.filter(|(_, latencies)| latencies.count > 0) {
-        for (quantile, value) in names::QUANTILES.iter().zip(latencies.quantiles()) {
-            write(hedging, quantile, value.as_secs_f64())?;
-        }
+    for (hedging, latencies) in both {
+        each_quantile(latencies, |quantile, seconds| write(hedging, quantile, seconds))?;
     }
     Ok(())
+}
+
+/// Writes the quantiles of a window if it holds samples: `quantile`, seconds.
+fn each_quantile(latencies: &Latencies, mut write: impl FnMut(&str, f64) -> fmt::Result) -> fmt::Result {
+    let mut known = names::QUANTILES.iter().zip(latencies.quantiles()).filter(|_| latencies.count > 0);
+    known.try_for_each(|(quantile, value)| write(quantile, value.as_secs_f64()))
 }
