@@ -65,6 +65,7 @@ impl Attempts {
             told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
             timeouts: route.pool.config().timeouts.clone(),
+            trace: exchange.trace,
         };
         let conditional = !matches!(exchange.condition, Condition::None);
         Attempts { exchange, wire, conditional, made: 0 }

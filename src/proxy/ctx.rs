@@ -20,7 +20,7 @@ use crate::tail::class::Class;
 use crate::tail::queue::Shed;
 use crate::tail::rate::Decision;
 use crate::telemetry::metrics::InFlight;
-use crate::telemetry::{Termination, Visits};
+use crate::telemetry::{Termination, Trace, Visits};
 use crate::units::Tick;
 use crate::upstream::gate::Permit;
 use crate::upstream::{Attempt, Failure};
@@ -51,6 +51,8 @@ pub struct Ctx {
     pub port: Option<u16>,
     /// The value of `X-Request-Id`.
     pub request_id: Option<HeaderValue>,
+    /// Its place in a trace, if there are traces.
+    pub trace: Option<Trace>,
     /// How important it is.
     pub class: Class,
     /// Its place at the backends, until it is handed to what goes on there.
@@ -145,6 +147,7 @@ impl Ctx {
             host: String::new(),
             port: None,
             request_id: None,
+            trace: None,
             class: Class::default(),
             permit: None,
             queued: None,

@@ -18,7 +18,7 @@ use crate::cache::validate::Mismatch;
 use crate::clock;
 use crate::snapshot::Route;
 use crate::tail::race::{Hedge, NoHedge};
-use crate::telemetry::Visits;
+use crate::telemetry::{Trace, Visits};
 use crate::units::Tick;
 use crate::upstream::gate::Permit;
 use crate::upstream::{Failure, Member};
@@ -56,6 +56,8 @@ pub struct Exchange {
     permit: Mutex<Option<Permit>>,
     /// The attempts, as they are remembered.
     pub visits: Arc<Visits>,
+    /// The trace that backends are told of, if there is one.
+    pub trace: Option<Trace>,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
@@ -83,6 +85,7 @@ impl Exchange {
             made: clock::now(),
             permit: Mutex::default(),
             visits: Arc::default(),
+            trace: None,
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
@@ -114,9 +117,9 @@ impl Exchange {
         Exchange { waiters, ..self }
     }
 
-    /// Its attempts are remembered there.
-    pub(super) fn noting(self, visits: Arc<Visits>) -> Exchange {
-        Exchange { visits, ..self }
+    /// Its attempts are remembered there, as parts of this trace.
+    pub(super) fn noting(self, visits: Arc<Visits>, trace: Option<Trace>) -> Exchange {
+        Exchange { visits, trace, ..self }
     }
 
     /// How many requests wait for the answer, this one among them.

@@ -15,10 +15,11 @@ use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::Peer;
 
 use super::deadlines::Told;
+use super::traced;
 use crate::clock;
 use crate::config::UpstreamTimeouts;
 use crate::tail::deadline::Deadline;
-use crate::telemetry::{Dial, Entry};
+use crate::telemetry::{Dial, Entry, Trace};
 use crate::upstream::{Attempt, Failure, Member};
 
 /// Of a response that nobody waits for, the most that is read so that its connection can be used again.
@@ -47,6 +48,8 @@ pub(super) struct Wire {
     pub told: Told,
     /// The pool's clocks.
     pub timeouts: UpstreamTimeouts,
+    /// The trace that backends are told of, if there is one.
+    pub trace: Option<Trace>,
 }
 
 /// A connection on which a head has come; in a box, as it is large and passed on a few times.
@@ -85,6 +88,7 @@ impl Wire {
         let mut head = Box::new(request.clone());
         let left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
         self.told.write(left, &mut head).map_err(|_| Failure::WriteFailed)?;
+        traced::tell(self.trace, entry, &mut head).map_err(|_| Failure::WriteFailed)?;
         http.write_request_header(head).await.map_err(|_| Failure::WriteFailed)?;
         Ok((http, reused))
     }

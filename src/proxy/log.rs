@@ -10,7 +10,7 @@ use super::ctx::{Ctx, Unlogged};
 use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
-use super::timeline;
+use super::{timeline, traced};
 use crate::cache::status::StaleUse;
 use crate::clock;
 use crate::edge::Edge;
@@ -88,6 +88,11 @@ fn throttled(ctx: &Ctx) -> Option<&'static str> {
     seen.or(ctx.upgrade_failure).filter(|failure| *failure == Failure::Throttled).map(Failure::as_str)
 }
 
+/// Why the request got no place at the backends, if that is so.
+pub(super) fn shed(ctx: &Ctx) -> Option<&'static str> {
+    ctx.shed.map(Shed::as_str).or_else(|| throttled(ctx))
+}
+
 fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
     if failure == Failure::BodyRefused {
         return body_too_large();
@@ -130,7 +135,8 @@ fn internal_fault(e: &Error, session: &Session, _ctx: &Ctx) -> Refusal {
 /// Writes the access log's line and counts.
 pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &mut Ctx) {
     if ctx.unlogged.take().is_none() {
-        return; // a refresh is nobody's request
+        // A refresh is nobody's request, but part of a trace.
+        return refreshed(edge, session, ctx);
     }
     if let Some(e) = e {
         // A body that broke off after its head was sent ends here without an answer of ours.
@@ -163,7 +169,8 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     if let Some(headed) = ctx.headed {
         counters.first_byte(headed.since(ctx.started));
     }
-    counters.phases(&timeline::of(session, ctx, duration).phases);
+    let timeline = timeline::of(session, ctx, duration);
+    counters.phases(&timeline.phases);
     edge.metrics().terminated(reason);
     let request = session.req_header();
     let request = Request {
@@ -172,7 +179,20 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         protocol: version(request.version),
         bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
-    write(edge, ctx, &request, Line { reason, status, cache, stale, duration });
+    let line = Line { reason, status, cache, stale, duration };
+    write(edge, ctx, &request, &line);
+    traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
+}
+
+/// A refresh has ended.
+fn refreshed(edge: &Edge, session: &Session, ctx: &Ctx) {
+    let duration = clock::now().since(ctx.started);
+    let request = session.req_header();
+    let request = Request { method: &request.method, uri: &request.uri, protocol: "", bytes: 0 };
+    let status = session.response_written().map_or(0, |r| r.status.as_u16());
+    let reason = ctx.ended.unwrap_or(Termination::Done);
+    let line = Line { reason, status, cache: CacheResult::None, stale: None, duration };
+    traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline::of(session, ctx, duration));
 }
 
 /// Writes the line of a request that was dropped in its midst, and counts it.
@@ -183,26 +203,29 @@ pub(super) fn cut(ctx: &Ctx, unlogged: &Unlogged) {
     counters.record(Method::from(&unlogged.method), 0, CacheResult::None, duration);
     edge.metrics().terminated(Termination::Cut);
     let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, stale: None, duration };
-    write(edge, ctx, &Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 }, line);
+    let request = Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 };
+    write(edge, ctx, &request, &line);
+    traced::end(edge, ctx, &request, &line, None, &timeline::of_cut(ctx, duration));
 }
 
 /// What of the request's head is logged.
-struct Request<'a> {
-    method: &'a http::Method,
-    uri: &'a http::Uri,
-    protocol: &'static str,
-    bytes: u64,
+pub(super) struct Request<'a> {
+    pub method: &'a http::Method,
+    pub uri: &'a http::Uri,
+    pub protocol: &'static str,
+    pub bytes: u64,
 }
 
-struct Line {
-    reason: Termination,
-    status: u16,
-    cache: CacheResult,
-    stale: Option<&'static str>,
-    duration: Duration,
+/// What of its end is.
+pub(super) struct Line {
+    pub reason: Termination,
+    pub status: u16,
+    pub cache: CacheResult,
+    pub stale: Option<&'static str>,
+    pub duration: Duration,
 }
 
-fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
+fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line) {
     let sent = Sent::of(ctx);
     let backend = sent.backend.as_deref();
     let upstream_time = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().took);
@@ -226,10 +249,11 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
         hedge: sent.hedge,
         priority: ctx.route.as_ref().map(|_| ctx.class.as_str()),
         queue_time: ctx.queued,
-        shed: ctx.shed.map(Shed::as_str).or_else(|| throttled(ctx)),
+        shed: shed(ctx),
         stale: line.stale,
         reason: line.reason,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+        trace: ctx.trace.map(|trace| trace.id),
         generation: ctx.snapshot.generation(),
     });
 }

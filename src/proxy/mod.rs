@@ -32,6 +32,7 @@ mod respond;
 mod resume;
 mod slow;
 mod timeline;
+mod traced;
 mod upload;
 mod upstream;
 mod uses;

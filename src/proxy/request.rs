@@ -12,7 +12,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::ctx::Ctx;
-use super::{deadlines, identity, priority};
+use super::{deadlines, identity, priority, traced};
 use crate::cache::{self, device};
 use crate::caller::Client;
 use crate::config;
@@ -72,6 +72,7 @@ pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> R
     }
     ctx.patience = deadlines::take(request, ctx.started);
     ctx.request_id = Some(identity::request_id(&request.headers));
+    ctx.trace = traced::enter(request, from, ctx);
     ctx.reveal = may_be_told(request, &ctx.client, &ctx.snapshot.config().cache.reveal);
     let (host, port) = host(request)?;
     let path = target(request)?;

@@ -16,7 +16,7 @@ use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
 use super::resume::{self, Resume};
-use super::{deadlines, identity, reported, rescue};
+use super::{deadlines, identity, reported, rescue, traced};
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -79,6 +79,9 @@ pub(super) fn prepare(
         reduce(&route, request)?;
     }
     identity::forward(ctx, authority.as_ref(), request)?;
+    if let Some(attempt) = &ctx.upgraded {
+        traced::tell(ctx.trace, attempt.entry(), request)?;
+    }
     ctx.asked = Some(clock::wall());
     // A body that pingora sends again is counted again.
     ctx.received = 0;
@@ -114,7 +117,7 @@ pub(super) fn prepare(
         let waiters = key.and_then(|key| shared.lock.of(key));
         let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         let rescue = rescue::terms(session, request, ctx);
-        let (permit, visits) = (ctx.permit.take(), ctx.visits.clone());
+        let (permit, visits, trace) = (ctx.permit.take(), ctx.visits.clone(), ctx.trace);
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
@@ -125,7 +128,7 @@ pub(super) fn prepare(
                 .hurried(patience, for_all)
                 .rescuing(rescue)
                 .admitted(permit)
-                .noting(visits)
+                .noting(visits, trace)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         let exchange = exchange.clone();

@@ -95,6 +95,11 @@ impl Visits {
 pub struct Entry(Option<(Arc<Visits>, usize)>);
 
 impl Entry {
+    /// How many attempts of its request began before it.
+    pub fn place(&self) -> Option<usize> {
+        self.0.as_ref().map(|(_, place)| *place)
+    }
+
     /// It is for the rest of a body.
     pub fn is_rescue(&self) {
         self.note(|visit| visit.kind = Kind::Rescue);

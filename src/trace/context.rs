@@ -21,6 +21,11 @@ impl TraceId {
         TraceId(if bits == 0 { 1 } else { bits })
     }
 
+    /// Its bits.
+    pub const fn bits(self) -> u128 {
+        self.0
+    }
+
     /// Its bytes, the first one first.
     pub const fn bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
