@@ -154,8 +154,9 @@ impl Running {
         if lost > 0 {
             log::warn!("{lost} lines of the access log could not be written");
         }
-        let lost = self.edge.tracer().close(TRACE_PATIENCE);
-        if lost > 0 {
+        let tracer = (**self.edge.tracer()).clone();
+        let lost = tokio::task::spawn_blocking(move || tracer.close(TRACE_PATIENCE)).await;
+        if let Ok(lost @ 1..) = lost {
             log::warn!("{lost} traces could not be sent");
         }
         cut

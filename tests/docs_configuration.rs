@@ -79,9 +79,17 @@ fn the_defaults_of_the_document_are_those_of_the_default_file() {
         let name = key.rsplit('.').next().unwrap_or(key);
         let pattern = format!("{name} = {default}");
         // Optional tables stand as comments, with values that show their form.
-        if ["tracing.resource", "tracing.headers", "pool.health.", "pool.tls.", "pool.backends.weight", "route.name", "route.pool"]
-            .iter()
-            .any(|p| key.starts_with(p))
+        if [
+            "tracing.resource",
+            "tracing.headers",
+            "pool.health.",
+            "pool.tls.",
+            "pool.backends.weight",
+            "route.name",
+            "route.pool",
+        ]
+        .iter()
+        .any(|p| key.starts_with(p))
         {
             continue;
         }

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hedgerow::tail::race::NoHedge;
-use hedgerow::trace::sampling::Reason;
 use hedgerow::telemetry::names::{self, Definition, Kind, Values};
 use hedgerow::telemetry::{
-    Dropped,
-    BackendSample, CacheResult, CacheSample, Latencies, Method, Metrics, PoolSample, ReloadResult, RouteSample, Scrape,
-    Termination,
+    BackendSample, CacheResult, CacheSample, Dropped, Latencies, Method, Metrics, PoolSample, ReloadResult,
+    RouteSample, Scrape, Termination,
 };
+use hedgerow::trace::sampling::Reason;
 
 const DOCUMENT: &str = include_str!("../docs/metrics.md");
 

@@ -135,8 +135,12 @@ fn endpoint(value: &Value<'_>, protocol: Protocol) -> Option<Uri> {
         value.spot.error("has a path, which only `protocol = \"http\"` has a use for");
     }
     match (protocol, uri.port_u16()) {
-        (Protocol::Grpc, Some(4318)) => value.spot.warning("port 4318 is that of OTLP over HTTP, but protocol is \"grpc\""),
-        (Protocol::Http, Some(4317)) => value.spot.warning("port 4317 is that of OTLP over gRPC, but protocol is \"http\""),
+        (Protocol::Grpc, Some(4318)) => {
+            value.spot.warning("port 4318 is that of OTLP over HTTP, but protocol is \"grpc\"")
+        }
+        (Protocol::Http, Some(4317)) => {
+            value.spot.warning("port 4317 is that of OTLP over gRPC, but protocol is \"http\"")
+        }
         _ => {}
     }
     Some(uri)

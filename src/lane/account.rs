@@ -8,7 +8,7 @@ use super::traced::SpanFacts;
 use crate::edge::Edge;
 use crate::snapshot::Route;
 use crate::telemetry::tracing::record::Text;
-use crate::telemetry::{CacheResult, Method, Record, Recorded, Termination, Trace};
+use crate::telemetry::{CacheResult, Method, Phases, Record, Recorded, Termination, Trace};
 use crate::units::Tick;
 
 /// One request's, to be closed when its reply has ended.
@@ -115,7 +115,7 @@ impl Account<'_> {
             cache: if is_cut { CacheResult::None } else { CacheResult::Hit },
             hedge: None,
             priority: Some(route.config.priority.as_str()),
-            queued: None,
+            phases: Phases::default(),
             shed: None,
             stale: None,
             request_id: Text::lossy(&line.id),

@@ -113,7 +113,7 @@ pub(super) fn end(
         cache: line.cache,
         hedge: sent.hedge,
         priority: route.map(|_| ctx.class.as_str()),
-        queued: ctx.queued,
+        phases: timeline.phases,
         shed,
         stale: line.stale,
         request_id: ctx.request_id.as_ref().map(|id| Text::lossy(id.as_bytes())).unwrap_or_default(),

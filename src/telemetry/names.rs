@@ -9,9 +9,9 @@
 use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
 use super::lane::Lane;
 use super::termination::Termination;
+use super::timeline::Phase;
 use super::traces::{Dropped, EXPORTS};
 use crate::trace::sampling::Reason;
-use super::timeline::Phase;
 
 /// One metric.
 #[derive(Debug, PartialEq)]

@@ -30,7 +30,6 @@ impl TraceId {
     pub const fn bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
-
 }
 
 /// Its 32 digits.

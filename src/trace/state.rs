@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn one_wrong_member_makes_all_of_it_nothing() {
-        for wrong in ["a", "a=", "A=1", "1=1", "a=b=c", "a=1,a=2", "a@b@c=1", "@b=1", "a@=1", "a=\u{e4}", "a=\x01", "a =1"] {
+        for wrong in
+            ["a", "a=", "A=1", "1=1", "a=b=c", "a=1,a=2", "a@b@c=1", "@b=1", "a@=1", "a=\u{e4}", "a=\x01", "a =1"]
+        {
             assert_eq!(passed(&["good=1", wrong]), None, "{wrong}");
         }
         assert_eq!(passed(&[&format!("{}=1", "k".repeat(257))]), None);

@@ -40,11 +40,8 @@ fn grpc(config: &Tracing) -> Result<SpanExporter, String> {
         .with_endpoint(config.endpoint.to_string())
         .with_timeout(config.timeout)
         .with_metadata(MetadataMap::from_headers(fields));
-    let builder = if is_https(config) {
-        builder.with_tls_config(ClientTlsConfig::new().with_native_roots())
-    } else {
-        builder
-    };
+    let builder =
+        if is_https(config) { builder.with_tls_config(ClientTlsConfig::new().with_native_roots()) } else { builder };
     builder.build().map_err(|e| e.to_string())
 }
 

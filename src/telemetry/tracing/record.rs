@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::{self, Trust};
 use crate::telemetry::visits::Visit;
-use crate::telemetry::{CacheResult, Termination};
+use crate::telemetry::{CacheResult, Phases, Termination};
 use crate::trace::context::{Parent, SpanId, TraceId};
 use crate::trace::sampling::{self, Reason};
 use crate::units::Tick;
@@ -117,8 +117,8 @@ pub struct Recorded {
     pub hedge: Option<&'static str>,
     /// How important it was.
     pub priority: Option<&'static str>,
-    /// How long it waited for a place at the backends.
-    pub queued: Option<Duration>,
+    /// Where its time went.
+    pub phases: Phases,
     /// Why it got none.
     pub shed: Option<&'static str>,
     /// Why a stale copy was the answer.
@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn a_stranger_is_believed_only_where_all_are() {
-        for (trust, stranger, proxy) in [(Trust::None, false, false), (Trust::Proxies, false, true), (Trust::All, true, true)] {
+        for (trust, stranger, proxy) in
+            [(Trust::None, false, false), (Trust::Proxies, false, true), (Trust::All, true, true)]
+        {
             assert_eq!((trust.believes(false), trust.believes(true)), (stranger, proxy), "{trust:?}");
         }
     }

@@ -3,7 +3,7 @@
 //! Names and attributes are those of OpenTelemetry's semantic conventions for HTTP; what these have no word for is under
 //! `hedgerow.`.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use opentelemetry::trace::{self, SpanContext, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
@@ -12,7 +12,7 @@ use opentelemetry_semantic_conventions::attribute as http;
 
 use super::record::{Recorded, Text};
 use crate::telemetry::visits::{Kind, Visit};
-use crate::telemetry::{CacheResult, Method};
+use crate::telemetry::{CacheResult, Method, Phase};
 use crate::trace::context::SpanId;
 use crate::units::Tick;
 
@@ -75,8 +75,19 @@ fn text(text: &Text) -> String {
     text.as_str().to_owned()
 }
 
-fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
+/// The name of what a phase took.
+const fn time_in(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Queue => "hedgerow.time.queue",
+        Phase::Collapse => "hedgerow.time.collapse",
+        Phase::Retry => "hedgerow.time.retry",
+        Phase::Connect => "hedgerow.time.connect",
+        Phase::Tls => "hedgerow.time.tls",
+        Phase::FirstByte => "hedgerow.time.first_byte",
+        Phase::Body => "hedgerow.time.body",
+        Phase::Client => "hedgerow.time.client",
+        Phase::Other => "hedgerow.time.other",
+    }
 }
 
 fn server(recorded: &Recorded, method: &MethodName<'_>, scope: &InstrumentationScope) -> SpanData {
@@ -116,7 +127,9 @@ fn server(recorded: &Recorded, method: &MethodName<'_>, scope: &InstrumentationS
     to.add("hedgerow.attempts", i64::try_from(recorded.visits.len()).unwrap_or(i64::MAX));
     to.some("hedgerow.hedge", recorded.hedge);
     to.some("hedgerow.priority", recorded.priority);
-    to.some("hedgerow.queue.time", recorded.queued.map(seconds));
+    for (phase, time) in recorded.phases.iter().filter(|(_, time)| !time.is_zero()) {
+        to.add(time_in(phase), time.as_secs_f64());
+    }
     to.some("hedgerow.shed", recorded.shed);
     to.some("hedgerow.stale", recorded.stale);
     to.add("hedgerow.reason", recorded.termination.as_str());
@@ -170,10 +183,10 @@ fn attempt(
     to.add("hedgerow.attempt.used", visit.used);
     to.add("hedgerow.attempt.cancelled", visit.cancelled);
     if let Some(dial) = visit.dial {
-        to.add("hedgerow.connect.time", seconds(dial.connect));
-        to.add("hedgerow.tls.time", seconds(dial.tls));
+        to.add(time_in(Phase::Connect), dial.connect.as_secs_f64());
+        to.add(time_in(Phase::Tls), dial.tls.as_secs_f64());
     }
-    to.some("hedgerow.first_byte.time", visit.headed.map(|headed| seconds(headed.since(visit.begun))));
+    to.some(time_in(Phase::FirstByte), visit.headed.map(|headed| headed.since(visit.begun).as_secs_f64()));
     let at = |tick: Tick| recorded.wall + tick.since(recorded.started);
     // What goes on after its request is told up to there.
     let end = visit.ended.map_or(recorded.wall + recorded.duration, at).max(at(visit.begun));

@@ -35,7 +35,8 @@ impl Tracer {
         let Some(config) = config else { return Ok(Tracer(None)) };
         let quota = Quota { rate: config.keep_rate, burst: config.keep_rate.in_a_second() };
         let kept = Limiter::new(Params { client: None, total: Some(quota) }, RandomState::new());
-        let batches = Batches::start(config.clone(), metrics.clone()).map_err(|e| format!("cannot export traces: {e}"))?;
+        let batches =
+            Batches::start(config.clone(), metrics.clone()).map_err(|e| format!("cannot export traces: {e}"))?;
         Ok(Tracer(Some(Arc::new(Open { config: config.clone(), kept, batches, metrics: metrics.clone() }))))
     }
 
@@ -47,7 +48,8 @@ impl Tracer {
         }
         let reason = open.config.keep.at_end(end)?;
         // The limit is one for all, so it does not matter whose address it is asked for.
-        let admitted = open.kept.admit(IpAddr::V4(Ipv4Addr::UNSPECIFIED), clock::now()).is_none_or(|kept| kept.admitted);
+        let admitted =
+            open.kept.admit(IpAddr::V4(Ipv4Addr::UNSPECIFIED), clock::now()).is_none_or(|kept| kept.admitted);
         if !admitted {
             open.metrics.traces().dropped(Dropped::Rate, 1);
         }
