@@ -1,7 +1,7 @@
 //! The trace of a request: what of its caller's context is believed, what backends are told, what is recorded.
 //!
-//! What is believed is decided once, where the request enters; what is not is taken out there, so that neither a backend nor a
-//! refresh can go by it. Each attempt then names its own span.
+//! What is believed is decided once, where the request enters, and what is not is taken out there. Each attempt then names its
+//! own span. A refresh is made of its cause's bytes: its trace is that of its cause's caller, if that is believed, or its own.
 
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +11,6 @@ use pingora::http::RequestHeader;
 use super::ctx::Ctx;
 use super::handling::Sent;
 use super::log::{self, Line, Request};
-use super::request::From;
 use crate::edge::Edge;
 use crate::telemetry::tracing::record::Text;
 use crate::telemetry::visits::Kind;
@@ -27,10 +26,9 @@ const BAGGAGE: &str = "baggage";
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The place of a request that enters, and in its fields the context that goes on. Without traces these pass as they came.
-pub(super) fn enter(request: &mut RequestHeader, from: From, ctx: &Ctx) -> Option<Trace> {
+pub(super) fn enter(request: &mut RequestHeader, ctx: &Ctx) -> Option<Trace> {
     let config = ctx.snapshot.config().tracing.as_deref()?;
-    // What a request of ours says of itself is so, whomever else we believe.
-    let is_believed = matches!(from, From::Refresh) || config.trust.believes(ctx.client.trusted);
+    let is_believed = config.trust.believes(ctx.client.trusted);
     let parent = if is_believed { Parent::read(values(request, TRACEPARENT)) } else { None };
     // It tells of a trace, and goes with it.
     let state = parent.and_then(|_| state::passed_on(values(request, TRACESTATE)));
@@ -43,10 +41,9 @@ pub(super) fn enter(request: &mut RequestHeader, from: From, ctx: &Ctx) -> Optio
     if !passes {
         request.remove_header(BAGGAGE);
     }
-    let trace = Trace::begin(config, parent, ctx.client.trusted);
-    // For a refresh that this request may set off; attempts say their own.
-    let _infallible = request.insert_header(TRACEPARENT, value_of(&trace.own()));
-    Some(trace)
+    // Each attempt says its own.
+    request.remove_header(TRACEPARENT);
+    Some(Trace::begin(config, parent, ctx.client.trusted))
 }
 
 fn values<'a>(request: &'a RequestHeader, name: &str) -> impl Iterator<Item = &'a [u8]> {

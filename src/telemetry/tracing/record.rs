@@ -44,11 +44,6 @@ impl Trace {
         }
     }
 
-    /// What the request itself would say to another one that it sets off.
-    pub fn own(&self) -> Parent {
-        Parent { trace: self.id, span: self.span, sampled: self.sampled.is_some() }
-    }
-
     /// What its `nth` attempt says to its backend, counted from 0.
     pub fn told(&self, nth: usize) -> Parent {
         Parent { trace: self.id, span: self.span.child(nth), sampled: self.sampled.is_some() }

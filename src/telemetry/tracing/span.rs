@@ -139,10 +139,13 @@ fn server(recorded: &Recorded, method: &MethodName<'_>, scope: &InstrumentationS
         to.add("hedgerow.request_id", text(&recorded.request_id));
     }
     to.add("hedgerow.generation", i64::try_from(recorded.generation).unwrap_or(i64::MAX));
+    if recorded.is_refresh {
+        to.add("hedgerow.refresh", true);
+    }
     let kind = if recorded.is_refresh { SpanKind::Internal } else { SpanKind::Server };
     let status = error.map_or(Status::Unset, |what| Status::error(what));
     let end = recorded.wall + recorded.duration;
-    let span = Span { own: recorded.trace.span, parent: recorded.trace.parent, is_remote: !recorded.is_refresh, kind };
+    let span = Span { own: recorded.trace.span, parent: recorded.trace.parent, is_remote: true, kind };
     span.data(recorded, name, (recorded.wall, end), to, status, scope)
 }
 
