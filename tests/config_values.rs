@@ -126,7 +126,7 @@ keep = { slow = "250ms", failed = false, hedged = false, shed = false, rate = "3
 trust = "all"
 service_name = "edge"
 resource = { "deployment.environment.name" = "staging" }
-headers = { Authorization = "env:CARGO_PKG_NAME", x-tenant = "a b" }
+headers = { Authorization = "env:CARGO_PKG_NAME" }
 query = true
 queue = 100
 timeout = "3s"
