@@ -49,6 +49,11 @@ pub const LOG_LEVEL: log::LevelFilter = log::LevelFilter::Info;
 /// `access_log.sample`
 pub const SAMPLE: Ratio = Ratio::ONE;
 
+/// `slow.keep`
+pub const SLOW_KEEP: u64 = 20;
+/// `slow.window`
+pub const SLOW_WINDOW: Duration = Duration::from_secs(600);
+
 /// `pool.health.interval`
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 /// `pool.health.timeout`

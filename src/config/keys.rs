@@ -32,6 +32,9 @@ pub const KEYS: &[&str] = &[
     "access_log.format",
     "access_log.output",
     "access_log.sample",
+    "slow.keep",
+    "slow.window",
+    "slow.query",
     "pool.name",
     "pool.backends",
     "pool.backends.address",
@@ -178,7 +181,7 @@ mod tests {
     #[test]
     fn children_are_the_next_names_only() {
         assert_eq!(children("pool.tls"), ["server_name", "verify", "ca"]);
-        assert_eq!(children(""), ["server", "cache", "log", "access_log", "pool", "route", "profile"]);
+        assert_eq!(children(""), ["server", "cache", "log", "access_log", "slow", "pool", "route", "profile"]);
         assert_eq!(children("pool.backends"), ["address", "weight", "max_in_flight"]);
     }
 

@@ -60,6 +60,8 @@ pub struct Config {
     pub log: Log,
     /// `[access_log]`
     pub access_log: AccessLog,
+    /// `[slow]`
+    pub slow: Slow,
     /// `[[pool]]`, in the order written; names are unique.
     pub pools: Vec<Arc<Pool>>,
     /// `[[route]]`, in the order written; no two have the same match.
@@ -167,6 +169,17 @@ pub struct AccessLog {
     pub output: LogOutput,
     /// The share of requests that are logged.
     pub sample: Ratio,
+}
+
+/// `[slow]`: the slowest requests of each route, for whoever operates the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slow {
+    /// How many of a route are kept; with 0 none is.
+    pub keep: usize,
+    /// How far back they reach.
+    pub window: Duration,
+    /// Whether their queries are kept, too.
+    pub query: bool,
 }
 
 /// The form of an access log line.

@@ -11,12 +11,13 @@ use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
 use super::timeline;
-use crate::cache::status::StaleUse;
+use crate::cache::status::{Path, StaleUse};
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
 use crate::tail::queue::Shed;
-use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::telemetry::slow::{self, SlowRequest};
+use crate::telemetry::{CacheResult, Method, Record, RouteMetrics, Termination, Timeline};
 use crate::upstream::Failure;
 
 /// The answer to a fault; `None` when nobody is left to read one. Notes the cause.
@@ -152,7 +153,7 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         _ => None,
     };
     let cache = outcome.as_ref().map_or(CacheResult::None, |outcome| CacheResult::of(outcome.word().as_str()));
-    let stale = outcome.and_then(|outcome| outcome.stale).map(StaleUse::as_str);
+    let stale = outcome.as_ref().and_then(|outcome| outcome.stale).map(StaleUse::as_str);
     if let Some(stale) = stale {
         edge.metrics().stale_served(stale);
     }
@@ -163,7 +164,12 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     if let Some(headed) = ctx.headed {
         counters.first_byte(headed.since(ctx.started));
     }
-    counters.phases(&timeline::of(session, ctx, duration).phases);
+    if let Some(Path::Forward { why, collapsed, .. }) = outcome.map(|outcome| outcome.path) {
+        counters.forwarded(why.as_str());
+        if let Some(answered) = collapsed {
+            counters.collapsed(if answered { "answered" } else { "in-vain" });
+        }
+    }
     edge.metrics().terminated(reason);
     let request = session.req_header();
     let request = Request {
@@ -172,7 +178,44 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         protocol: version(request.version),
         bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
-    write(edge, ctx, &request, Line { reason, status, cache, stale, duration });
+    let line = Line { reason, status, cache, stale, duration };
+    time(counters, ctx, &request, &line, timeline::of(session, ctx, duration));
+    write(edge, ctx, &request, line);
+}
+
+/// Counts where the time of a request went, and keeps it if it is among the slowest.
+fn time(counters: &RouteMetrics, ctx: &Ctx, request: &Request<'_>, line: &Line, timeline: Timeline) {
+    let duration = line.duration;
+    counters.sent(line.cache, request.bytes);
+    if line.status == 101 {
+        // Its time was that of a tunnel.
+        return;
+    }
+    counters.phases(duration, &timeline.phases);
+    if let Some(took) = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().took) {
+        counters.upstream(took);
+    }
+    if let Some(trace_id) = ctx.trace_id {
+        counters.sampled(trace_id, duration, clock::wall());
+    }
+    if !counters.is_slow(duration) {
+        return;
+    }
+    let target = request.uri.path_and_query().map_or("", |target| target.as_str());
+    counters.keep(SlowRequest {
+        time: ctx.wall,
+        method: slow::clipped(request.method.as_str()),
+        host: Some(slow::clipped(&ctx.host)),
+        path: Some(slow::target(target, ctx.snapshot.config().slow)),
+        status: line.status,
+        cache: line.cache,
+        reason: line.reason,
+        backend: Sent::of(ctx).backend.map(|backend| backend.shared_name()),
+        request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned(),
+        trace_id: ctx.trace_id,
+        origin: ctx.origin.clone(),
+        timeline,
+    });
 }
 
 /// Writes the line of a request that was dropped in its midst, and counts it.
@@ -183,7 +226,9 @@ pub(super) fn cut(ctx: &Ctx, unlogged: &Unlogged) {
     counters.record(Method::from(&unlogged.method), 0, CacheResult::None, duration);
     edge.metrics().terminated(Termination::Cut);
     let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, stale: None, duration };
-    write(edge, ctx, &Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 }, line);
+    let request = Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 };
+    time(counters, ctx, &request, &line, timeline::of_dropped(ctx, duration));
+    write(edge, ctx, &request, line);
 }
 
 /// What of the request's head is logged.

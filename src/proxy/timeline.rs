@@ -15,6 +15,11 @@ pub(super) fn of(session: &Session, ctx: &Ctx, duration: Duration) -> Timeline {
     course(ctx, ctx.collapsed + locked, duration)
 }
 
+/// The same of a request that was dropped in its midst: its wait for who fetched the same is not known any more.
+pub(super) fn of_dropped(ctx: &Ctx, duration: Duration) -> Timeline {
+    course(ctx, ctx.collapsed, duration)
+}
+
 fn course(ctx: &Ctx, collapsed: Duration, duration: Duration) -> Timeline {
     let (body, uploaded) = ctx.exchange.as_ref().map_or((Duration::ZERO, None), |exchange| {
         let seen = exchange.seen.lock();
