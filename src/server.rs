@@ -310,6 +310,6 @@ async fn publish_quantiles(edge: Arc<Edge>) {
         ticks.tick().await;
         let now = clock::now();
         edge.peek().tick(now);
-        edge.metrics().tick(now);
+        edge.metrics().tick(edge.peek().config().slow, now);
     }
 }

@@ -54,6 +54,10 @@ level = "debug"
 format = "logfmt"
 output = "./access.log"
 sample = 0.25
+[slow]
+keep = 7
+window = "1m"
+query = true
 [[pool]]
 name = "web"
 backends = ["127.0.0.1:8001", { address = "[::1]:8002", weight = 3, max_in_flight = 4 }, "App-1.Internal:8003"]
@@ -136,7 +140,7 @@ timeout = "3s"
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:43:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:47:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");

@@ -50,6 +50,10 @@ pub const LOG_LEVEL: log::LevelFilter = log::LevelFilter::Info;
 /// `access_log.sample`
 pub const SAMPLE: Ratio = Ratio::ONE;
 
+/// `slow.keep`
+pub const SLOW_KEEP: u64 = 20;
+/// `slow.window`
+pub const SLOW_WINDOW: Duration = Duration::from_secs(600);
 /// `tracing.sample`
 pub const TRACE_SAMPLE: Ratio = Ratio::percent(1);
 /// `tracing.keep.rate`: a fault keeps every request; this is enough to see what it is.

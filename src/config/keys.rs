@@ -32,6 +32,9 @@ pub const KEYS: &[&str] = &[
     "access_log.format",
     "access_log.output",
     "access_log.sample",
+    "slow.keep",
+    "slow.window",
+    "slow.query",
     "tracing.endpoint",
     "tracing.protocol",
     "tracing.sample",
@@ -193,7 +196,10 @@ mod tests {
     #[test]
     fn children_are_the_next_names_only() {
         assert_eq!(children("pool.tls"), ["server_name", "verify", "ca"]);
-        assert_eq!(children(""), ["server", "cache", "log", "access_log", "tracing", "pool", "route", "profile"]);
+        assert_eq!(
+            children(""),
+            ["server", "cache", "log", "access_log", "slow", "tracing", "pool", "route", "profile"]
+        );
         assert_eq!(children("pool.backends"), ["address", "weight", "max_in_flight"]);
     }
 

@@ -62,6 +62,8 @@ pub struct Config {
     pub log: Log,
     /// `[access_log]`
     pub access_log: AccessLog,
+    /// `[slow]`
+    pub slow: Slow,
     /// `[tracing]`; `None` if it is not there: no request is recorded.
     pub tracing: Option<Arc<Tracing>>,
     /// `[[pool]]`, in the order written; names are unique.
@@ -171,6 +173,17 @@ pub struct AccessLog {
     pub output: LogOutput,
     /// The share of requests that are logged.
     pub sample: Ratio,
+}
+
+/// `[slow]`: the slowest requests of each route, for whoever operates the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slow {
+    /// How many of a route are kept; with 0 none is.
+    pub keep: usize,
+    /// How far back they reach.
+    pub window: Duration,
+    /// Whether their queries are kept, too.
+    pub query: bool,
 }
 
 /// The form of an access log line.

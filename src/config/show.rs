@@ -44,6 +44,11 @@ impl Config {
                 },
                 "sample": show_ratio(self.access_log.sample),
             },
+            "slow": {
+                "keep": self.slow.keep,
+                "window": show_duration(self.slow.window),
+                "query": self.slow.query,
+            },
             "pool": self.pools.iter().map(|p| pool(p)).collect::<Vec<_>>(),
             "route": self.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
         });

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::traced::SpanFacts;
+use crate::clock;
 use crate::edge::Edge;
 use crate::snapshot::Route;
+use crate::telemetry::slow::{self, SlowRequest};
 use crate::telemetry::tracing::record::Text;
-use crate::telemetry::{CacheResult, Method, Phases, Record, Recorded, Termination, Trace};
+use crate::telemetry::{CacheResult, Course, Method, Record, Recorded, Termination, Timeline, Trace};
 use crate::units::Tick;
 
 /// One request's, to be closed when its reply has ended.
@@ -44,13 +46,9 @@ impl Account<'_> {
         let (status, cache) =
             if reason == Termination::Cut { (0, CacheResult::None) } else { (self.status, CacheResult::Hit) };
         if duration.is_zero() && cache == CacheResult::Hit {
-            route.metrics.record_instant(self.method, status);
+            route.metrics.record_instant(self.method, status, sent);
         } else {
-            route.metrics.record(self.method, status, cache, duration);
-            if status != 0 {
-                // Its head goes before anything can hold it up.
-                route.metrics.first_byte(Duration::ZERO);
-            }
+            self.took(edge, route, cache, reason, sent, duration);
         }
         edge.metrics().terminated(reason);
         let Some(line) = &self.line else { return };
@@ -90,6 +88,9 @@ impl Account<'_> {
         let tracer = edge.tracer();
         let (path, query) = line.path.split_once('?').map_or((&*line.path, None), |(path, query)| (path, Some(query)));
         let is_cut = reason == Termination::Cut;
+        // All that takes time here is its client.
+        let timeline = Timeline::of(Course { started: self.started, duration, client: duration, ..Course::default() });
+        route.metrics.sampled(trace.id.bits(), duration, line.time + duration);
         tracer.record(Recorded {
             is_refresh: false,
             trace,
@@ -115,12 +116,47 @@ impl Account<'_> {
             cache: if is_cut { CacheResult::None } else { CacheResult::Hit },
             hedge: None,
             priority: Some(route.config.priority.as_str()),
-            phases: Phases::default(),
+            phases: timeline.phases,
             shed: None,
             stale: None,
             request_id: Text::lossy(&line.id),
             generation: line.generation,
             visits: Vec::new(),
+        });
+    }
+
+    /// Counts what took time, which only a client takes here.
+    fn took(&self, edge: &Edge, route: &Route, cache: CacheResult, reason: Termination, sent: u64, duration: Duration) {
+        let status = if reason == Termination::Cut { 0 } else { self.status };
+        route.metrics.record(self.method, status, cache, duration);
+        route.metrics.sent(cache, sent);
+        if status != 0 {
+            // Its head goes before anything can hold it up.
+            route.metrics.first_byte(Duration::ZERO);
+        }
+        let timeline = Timeline::of(Course { started: self.started, duration, client: duration, ..Course::default() });
+        route.metrics.phases(duration, &timeline.phases);
+        if !route.metrics.is_slow(duration) {
+            return;
+        }
+        let line = self.line.as_ref();
+        let id = line.and_then(|line| std::str::from_utf8(&line.id).ok()).unwrap_or_default();
+        route.metrics.keep(SlowRequest {
+            time: line.map_or_else(clock::wall, |line| line.time),
+            method: self.method.as_str().to_owned(),
+            host: line.map(|line| slow::clipped(&line.host)),
+            path: line.map(|line| slow::target(&line.path, edge.peek().config().slow)),
+            status,
+            cache,
+            reason,
+            backend: None,
+            request_id: id.to_owned(),
+            trace_id: line
+                .and_then(|line| line.trace)
+                .filter(|trace| trace.sampled.is_some())
+                .map(|trace| trace.id.bits()),
+            origin: Vec::new(),
+            timeline,
         });
     }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use super::deadlines::Patience;
 use super::exchange::Exchange;
 use super::parts::Part;
+use crate::cache::server_timing::Said;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
 use crate::caller::Client;
@@ -83,6 +84,10 @@ pub struct Ctx {
     pub headed: Option<Tick>,
     /// How long its client keeps it waiting.
     pub pace: Option<Pace>,
+    /// What its origin said of its own time.
+    pub origin: Vec<Said>,
+    /// The trace it is part of, if that is kept.
+    pub trace_id: Option<u128>,
     /// The attempt of an upgraded connection, which pingora carries natively.
     pub upgraded: Option<Attempt>,
     /// Why the connection for an upgrade failed.
@@ -163,6 +168,8 @@ impl Ctx {
             collapsed: Duration::ZERO,
             headed: None,
             pace: Pace::of_this_connection(),
+            origin: Vec::new(),
+            trace_id: None,
             upgraded: None,
             upgrade_failure: None,
             bodyless: false,

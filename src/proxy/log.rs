@@ -11,12 +11,13 @@ use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
 use super::{timeline, traced};
-use crate::cache::status::StaleUse;
+use crate::cache::status::{Path, StaleUse};
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
 use crate::tail::queue::Shed;
-use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::telemetry::slow::{self, SlowRequest};
+use crate::telemetry::{CacheResult, Method, Record, RouteMetrics, Termination, Timeline};
 use crate::upstream::Failure;
 
 /// The answer to a fault; `None` when nobody is left to read one. Notes the cause.
@@ -158,7 +159,7 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         _ => None,
     };
     let cache = outcome.as_ref().map_or(CacheResult::None, |outcome| CacheResult::of(outcome.word().as_str()));
-    let stale = outcome.and_then(|outcome| outcome.stale).map(StaleUse::as_str);
+    let stale = outcome.as_ref().and_then(|outcome| outcome.stale).map(StaleUse::as_str);
     if let Some(stale) = stale {
         edge.metrics().stale_served(stale);
     }
@@ -169,8 +170,12 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     if let Some(headed) = ctx.headed {
         counters.first_byte(headed.since(ctx.started));
     }
-    let timeline = timeline::of(session, ctx, duration);
-    counters.phases(&timeline.phases);
+    if let Some(Path::Forward { why, collapsed, .. }) = outcome.map(|outcome| outcome.path) {
+        counters.forwarded(why.as_str());
+        if let Some(answered) = collapsed {
+            counters.collapsed(if answered { "answered" } else { "in-vain" });
+        }
+    }
     edge.metrics().terminated(reason);
     let request = session.req_header();
     let request = Request {
@@ -180,8 +185,10 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
     let line = Line { reason, status, cache, stale, duration };
+    let timeline = timeline::of(session, ctx, duration);
+    ctx.trace_id = traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
+    time(counters, ctx, &request, &line, timeline);
     write(edge, ctx, &request, &line);
-    traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
 }
 
 /// A refresh has ended.
@@ -192,11 +199,54 @@ fn refreshed(edge: &Edge, session: &Session, ctx: &Ctx) {
     let status = session.response_written().map_or(0, |r| r.status.as_u16());
     let reason = ctx.ended.unwrap_or(Termination::Done);
     let line = Line { reason, status, cache: CacheResult::None, stale: None, duration };
-    traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline::of(session, ctx, duration));
+    // No page has a place for it.
+    let _trace = traced::end(
+        edge,
+        ctx,
+        &request,
+        &line,
+        Some(&session.req_header().headers),
+        &timeline::of(session, ctx, duration),
+    );
+}
+
+/// Counts where the time of a request went, and keeps it if it is among the slowest.
+fn time(counters: &RouteMetrics, ctx: &Ctx, request: &Request<'_>, line: &Line, timeline: Timeline) {
+    let duration = line.duration;
+    counters.sent(line.cache, request.bytes);
+    if line.status == 101 {
+        // Its time was that of a tunnel.
+        return;
+    }
+    counters.phases(duration, &timeline.phases);
+    if let Some(took) = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().took) {
+        counters.upstream(took);
+    }
+    if let Some(trace_id) = ctx.trace_id {
+        counters.sampled(trace_id, duration, clock::wall());
+    }
+    if !counters.is_slow(duration) {
+        return;
+    }
+    let target = request.uri.path_and_query().map_or("", |target| target.as_str());
+    counters.keep(SlowRequest {
+        time: ctx.wall,
+        method: slow::clipped(request.method.as_str()),
+        host: Some(slow::clipped(&ctx.host)),
+        path: Some(slow::target(target, ctx.snapshot.config().slow)),
+        status: line.status,
+        cache: line.cache,
+        reason: line.reason,
+        backend: Sent::of(ctx).backend.map(|backend| backend.shared_name()),
+        request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned(),
+        trace_id: ctx.trace_id,
+        origin: ctx.origin.clone(),
+        timeline,
+    });
 }
 
 /// Writes the line of a request that was dropped in its midst, and counts it.
-pub(super) fn cut(ctx: &Ctx, unlogged: &Unlogged) {
+pub(super) fn cut(ctx: &mut Ctx, unlogged: &Unlogged) {
     let edge = &unlogged.edge;
     let duration = clock::now().since(ctx.started);
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
@@ -204,8 +254,10 @@ pub(super) fn cut(ctx: &Ctx, unlogged: &Unlogged) {
     edge.metrics().terminated(Termination::Cut);
     let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, stale: None, duration };
     let request = Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 };
+    let timeline = timeline::of_dropped(ctx, duration);
+    ctx.trace_id = traced::end(edge, ctx, &request, &line, None, &timeline);
+    time(counters, ctx, &request, &line, timeline);
     write(edge, ctx, &request, &line);
-    traced::end(edge, ctx, &request, &line, None, &timeline::of_cut(ctx, duration));
 }
 
 /// What of the request's head is logged.

@@ -15,8 +15,8 @@ pub(super) fn of(session: &Session, ctx: &Ctx, duration: Duration) -> Timeline {
     course(ctx, ctx.collapsed + locked, duration)
 }
 
-/// The same for a request that was dropped in its midst.
-pub(super) fn of_cut(ctx: &Ctx, duration: Duration) -> Timeline {
+/// The same of a request that was dropped in its midst: its wait for who fetched the same is not known any more.
+pub(super) fn of_dropped(ctx: &Ctx, duration: Duration) -> Timeline {
     course(ctx, ctx.collapsed, duration)
 }
 

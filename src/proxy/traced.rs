@@ -62,7 +62,7 @@ pub(super) fn tell(trace: Option<Trace>, entry: &Entry, request: &mut RequestHea
     }
 }
 
-/// Hands the request in, if it is to be recorded. `headers` are its own, where they are still there.
+/// Hands the request in, if it is to be recorded, and says in which trace. `headers` are its own, where they are still there.
 pub(super) fn end(
     edge: &Edge,
     ctx: &Ctx,
@@ -70,8 +70,8 @@ pub(super) fn end(
     line: &Line,
     headers: Option<&HeaderMap>,
     timeline: &Timeline,
-) {
-    let Some(trace) = ctx.trace else { return };
+) -> Option<u128> {
+    let trace = ctx.trace?;
     let tracer = edge.tracer();
     let shed = log::shed(ctx);
     let end = End {
@@ -80,7 +80,7 @@ pub(super) fn end(
         hedged: timeline.visits.iter().any(|visit| visit.kind == Kind::Hedge),
         shed: shed.is_some(),
     };
-    let Some(reason) = tracer.judge(trace.sampled, &end) else { return };
+    let reason = tracer.judge(trace.sampled, &end)?;
     let field = |name: HeaderName| headers.and_then(|headers| headers.get(name));
     let is_https = field(FORWARDED_PROTO).is_some_and(|told| told.as_bytes().eq_ignore_ascii_case(b"https"));
     let sent = Sent::of(ctx);
@@ -117,4 +117,5 @@ pub(super) fn end(
         generation: ctx.snapshot.generation(),
         visits: timeline.visits.clone(),
     });
+    Some(trace.id.bits())
 }

@@ -17,6 +17,7 @@ use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
 use super::resume::{self, Resume};
 use super::{deadlines, identity, reported, rescue, traced};
+use crate::cache::server_timing;
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -235,6 +236,7 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
             ctx.permit = None;
         }
     }
+    ctx.origin = server_timing::read(&response.headers);
     let nominated: Vec<HeaderName> = response
         .headers
         .get_all(CONNECTION)

@@ -22,6 +22,8 @@ use super::route::RouteMetrics;
 use super::tally::Tally;
 use super::termination::Termination;
 use super::traces::TraceMetrics;
+use super::visits::Dial;
+use crate::config;
 use crate::units::Tick;
 
 /// All counters of the process; clones share them.
@@ -84,9 +86,9 @@ impl Metrics {
         self.0.routes.write().entry(name.to_owned()).or_insert_with(|| Arc::new(RouteMetrics::new())).clone()
     }
 
-    /// A second passed: works out the quantiles of every route.
-    pub fn tick(&self, now: Tick) {
-        self.0.routes.read().values().for_each(|route| route.publish(now));
+    /// A second passed: works out the quantiles of every route; `slow` says which requests are kept.
+    pub fn tick(&self, slow: config::Slow, now: Tick) {
+        self.0.routes.read().values().for_each(|route| route.publish(slow, now));
     }
 
     /// The handle for requests that end before they have a route: malformed, refused, unmatched.
@@ -211,6 +213,8 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub struct PoolMetrics {
     pub(super) first_byte: Histogram,
+    pub(super) connect: Histogram,
+    pub(super) tls: Histogram,
     pub(super) retries: Tally,
     pub(super) hedges_sent: Counter,
     pub(super) hedges: Tally,
@@ -228,6 +232,8 @@ impl PoolMetrics {
     fn new() -> PoolMetrics {
         PoolMetrics {
             first_byte: Histogram::default(),
+            connect: Histogram::default(),
+            tls: Histogram::default(),
             retries: Tally::new(names::RETRY_REASONS),
             hedges_sent: Counter::default(),
             hedges: Tally::new(names::HEDGE_RESULTS),
@@ -299,6 +305,14 @@ impl PoolMetrics {
         self.first_byte.observe(duration);
     }
 
+    /// Counts a new connection to a backend, by what it took.
+    pub fn dialled(&self, dial: Dial) {
+        self.connect.observe(dial.connect);
+        if !dial.tls.is_zero() {
+            self.tls.observe(dial.tls);
+        }
+    }
+
     /// Counts a retry; `reason` is one of [`names::RETRY_REASONS`].
     pub fn retry(&self, reason: &str) {
         self.retries.add(reason);
@@ -310,6 +324,7 @@ impl PoolMetrics {
 pub struct BackendMetrics {
     pub(super) attempts: Tally,
     pub(super) ejections: Tally,
+    pub(super) probations: Counter,
     pub(super) pushbacks: Counter,
     pub(super) health_checks: Tally,
 }
@@ -319,6 +334,7 @@ impl BackendMetrics {
         BackendMetrics {
             attempts: Tally::new(names::ATTEMPT_RESULTS),
             ejections: Tally::new(names::EJECTION_REASONS),
+            probations: Counter::default(),
             pushbacks: Counter::default(),
             health_checks: Tally::new(names::HEALTH_CHECK_RESULTS),
         }
@@ -332,6 +348,11 @@ impl BackendMetrics {
     /// Counts an answer by which it said "not now".
     pub fn pushed_back(&self) {
         self.pushbacks.inc();
+    }
+
+    /// Counts that it was put on probation.
+    pub fn put_on_probation(&self) {
+        self.probations.inc();
     }
 
     /// Counts an ejection; `reason` is one of [`names::EJECTION_REASONS`].

@@ -2,14 +2,15 @@
 //!
 //! * [`names`] every metric, once; [`metrics`] the handles that requests record into; [`page`] the text Prometheus reads
 //! * [`record`] one request as a line; [`access_log`] the lines on their way to a file or standard output
+//! * [`timeline`] where a request's time went, [`visits`] the attempts at it; [`slow`] the slowest requests
 //! * [`tracing`] one request as spans, on their way to a collector; [`traces`] how many
-//! * [`timeline`] where a request's time went; [`visits`] the attempts at it
 //! * [`termination`] why a request ended: one word for log, metric and header
 //!
 //! Recording is on every request's path and reading is not, so all work that can wait waits for the reader: a
 //! request adds to counters it was handed before it came, a scrape turns them into text.
 
 pub mod access_log;
+mod exemplars;
 mod family;
 pub mod histogram;
 pub mod labels;
@@ -23,6 +24,8 @@ pub mod record;
 pub mod route;
 mod shards;
 mod sink;
+pub mod slow;
+pub mod spectrum;
 pub mod tally;
 pub mod termination;
 pub mod timeline;

@@ -8,10 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use super::exemplars::{self, Exemplar};
 use super::family::Families;
 use super::metrics::{Metrics, Registered};
 use super::names;
@@ -145,12 +147,17 @@ impl Metrics {
     /// The page, to be served as [`CONTENT_TYPE`]. Empty if it cannot be written, which a scraper takes for a
     /// failed scrape (a page must end with `# EOF`).
     pub fn render(&self, scrape: Scrape) -> String {
-        let page = Page { counters: self.registered().clone(), scrape, process: Process::read() };
+        let exemplars = Arc::<Mutex<Vec<_>>>::default();
+        let process = Process::read();
+        let page = Page { counters: self.registered().clone(), scrape, process, exemplars: exemplars.clone() };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(page));
         let mut written = String::new();
         match text::encode(&mut written, &registry) {
-            Ok(()) => written,
+            Ok(()) => {
+                exemplars::splice(&mut written, names::REQUEST_DURATION.name, &exemplars.lock());
+                written
+            }
             Err(error) => {
                 log::error!("cannot write the metrics page: {error}");
                 String::new()
@@ -164,6 +171,8 @@ struct Page {
     counters: Arc<Registered>,
     scrape: Scrape,
     process: Process,
+    /// One place for each bucket of durations that was written.
+    exemplars: Arc<Mutex<Vec<Option<Exemplar>>>>,
 }
 
 impl Collector for Page {
@@ -192,7 +201,10 @@ impl Page {
             Ok(())
         })?;
         page.family(&names::REQUEST_DURATION, |family| {
-            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.durations()))
+            routes.iter().try_for_each(|(route, metrics)| {
+                self.exemplars.lock().extend(metrics.exemplars());
+                family.histogram([route], &metrics.durations())
+            })
         })?;
         page.family(&names::FIRST_BYTE, |family| {
             routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.first_bytes()))
@@ -212,6 +224,21 @@ impl Page {
                     .try_for_each(|(phase, seconds)| family.counter([route, phase.as_str()], seconds))
             })
         })?;
+        page.family(&names::UPSTREAM_TIME, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.upstream.read()))
+        })?;
+        page.family(&names::RESPONSE_BYTES, |family| {
+            routes.iter().try_for_each(|(route, metrics)| {
+                let mut sent = metrics.bytes().filter(|(_, bytes)| *bytes > 0);
+                sent.try_for_each(|(cache, bytes)| family.counter([route, cache.as_str()], bytes))
+            })
+        })?;
+        page.family(&names::FORWARDED, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.tally([route], &metrics.forwarded))
+        })?;
+        page.family(&names::COLLAPSED, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.tally([route], &metrics.collapsed))
+        })?;
         page.family(&names::RATE_LIMITED, |family| {
             let mut routed = routes.iter().filter(|(route, _)| *route != names::UNROUTED);
             routed.try_for_each(|(route, metrics)| family.tally([route], &metrics.rate_limited))
@@ -227,6 +254,12 @@ impl Page {
         let backends = self.counters.backends.read();
         page.family(&names::UPSTREAM_FIRST_BYTE, |family| {
             pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.first_byte.read()))
+        })?;
+        page.family(&names::UPSTREAM_CONNECT, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.connect.read()))
+        })?;
+        page.family(&names::UPSTREAM_TLS, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.tls.read()))
         })?;
         page.family(&names::ATTEMPTS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.attempts))
@@ -257,6 +290,9 @@ impl Page {
         })?;
         page.family(&names::EJECTIONS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.ejections))
+        })?;
+        page.family(&names::PROBATIONS, |family| {
+            backends.iter().try_for_each(|((pool, backend), m)| family.counter([pool, backend], m.probations.get()))
         })?;
         page.family(&names::HEALTH_CHECKS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.health_checks))

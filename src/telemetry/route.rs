@@ -4,41 +4,67 @@
 //! histograms adds it to the first bucket of each.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use super::histogram::{Histogram, Reading};
+use super::exemplars::{Exemplar, Exemplars};
+use super::histogram::{BUCKETS, Histogram, Reading};
 use super::labels::{CacheResult, Method, StatusClass};
 use super::names;
 use super::page::Latencies;
 use super::recent::Recent;
 use super::shards::Sharded;
+use super::slow::{Slow, SlowRequest, Slowest};
 use super::tally::Tally;
 use super::timeline::{Phase, Phases};
+use crate::config;
 use crate::units::Tick;
 
 const CLASSES: usize = StatusClass::ALL.len();
 const INSTANT_CELLS: usize = Method::ALL.len() * CLASSES;
 const CELLS: usize = INSTANT_CELLS * CacheResult::ALL.len();
 
-/// What is counted for one route: 9 KiB for each core, and 73 KiB for a minute's past.
+/// What is counted for one route: 16 KiB for each core, 100 KiB for what was, and its slowest requests.
 #[derive(Debug)]
 pub struct RouteMetrics {
     requests: Sharded<Box<[AtomicU64]>>,
     /// Hits that took no time.
-    instant: Sharded<[AtomicU64; INSTANT_CELLS]>,
+    instant: Sharded<Instant>,
     pub(super) rate_limited: Tally,
+    /// Bytes of bodies sent, by what the cache did.
+    bytes: Sharded<[AtomicU64; CacheResult::ALL.len()]>,
+    pub(super) forwarded: Tally,
+    pub(super) collapsed: Tally,
     duration: Histogram,
     first_byte: Histogram,
+    pub(super) upstream: Histogram,
+    exemplars: Exemplars,
+    slowest: Slowest,
     recent: Recent,
     /// Microseconds.
     phases: Sharded<[AtomicU64; Phase::ALL.len()]>,
+}
+
+/// Hits that took no time, and the bytes of their bodies.
+#[derive(Debug)]
+struct Instant {
+    requests: [AtomicU64; INSTANT_CELLS],
+    bytes: AtomicU64,
 }
 
 impl RouteMetrics {
     pub(super) fn new() -> RouteMetrics {
         RouteMetrics {
             requests: Sharded::new(|| (0..CELLS).map(|_| AtomicU64::new(0)).collect()),
-            instant: Sharded::new(|| std::array::from_fn(|_| AtomicU64::new(0))),
+            instant: Sharded::new(|| Instant {
+                requests: std::array::from_fn(|_| AtomicU64::new(0)),
+                bytes: AtomicU64::new(0),
+            }),
+            bytes: Sharded::default(),
+            forwarded: Tally::new(names::FORWARDS),
+            collapsed: Tally::new(names::COLLAPSES),
+            upstream: Histogram::default(),
+            exemplars: Exemplars::default(),
+            slowest: Slowest::new(),
             rate_limited: Tally::new(names::RATE_SCOPES),
             duration: Histogram::default(),
             first_byte: Histogram::default(),
@@ -60,14 +86,60 @@ impl RouteMetrics {
             count.fetch_add(1, Ordering::Relaxed);
         }
         self.duration.observe(duration);
-        self.recent.record(duration);
+        if status != 101 {
+            self.recent.record(duration);
+        }
     }
 
-    /// Counts a fresh hit that was sent at once: both its times are zero.
-    pub fn record_instant(&self, method: Method, status: u16) {
-        if let Some(count) = self.instant.here().get(cell(method, status)) {
+    /// Counts a fresh hit that was sent at once, with `bytes` of a body: both its times are zero.
+    pub fn record_instant(&self, method: Method, status: u16, bytes: u64) {
+        let here = self.instant.here();
+        if let Some(count) = here.requests.get(cell(method, status)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        here.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes of a body sent to a client; `cache` is what the cache did.
+    pub fn sent(&self, cache: CacheResult, bytes: u64) {
+        if let Some(sum) = self.bytes.here().get(cache.index()) {
+            sum.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request that the cache did not answer by itself; `why` is one of [`names::FORWARDS`].
+    pub fn forwarded(&self, why: &str) {
+        self.forwarded.add(why);
+    }
+
+    /// Counts a request that waited for another's fetch; `result` is one of [`names::COLLAPSES`].
+    pub fn collapsed(&self, result: &str) {
+        self.collapsed.add(result);
+    }
+
+    /// Counts the time from the first attempt at a backend to the last byte of the answer, or to giving up.
+    pub fn upstream(&self, time: Duration) {
+        self.upstream.observe(time);
+    }
+
+    /// A request that was recorded, and whose trace is kept: an example of its duration. `at` is when it ended.
+    pub fn sampled(&self, trace_id: u128, duration: Duration, at: SystemTime) {
+        self.exemplars.note(trace_id, duration, at);
+    }
+
+    /// Whether a request of this duration is among the slowest.
+    pub fn is_slow(&self, duration: Duration) -> bool {
+        self.slowest.takes(duration)
+    }
+
+    /// Keeps one that is.
+    pub fn keep(&self, request: SlowRequest) {
+        self.slowest.keep(request);
+    }
+
+    /// The slowest requests, and what the slowest hundredth waited for.
+    pub fn slow(&self) -> Slow {
+        self.slowest.read(self.instant())
     }
 
     /// Counts the time from a request's head read to its response's head sent.
@@ -75,8 +147,9 @@ impl RouteMetrics {
         self.first_byte.observe(time);
     }
 
-    /// Counts where a request's time went.
-    pub fn phases(&self, phases: &Phases) {
+    /// Counts where the time of a request of this duration went.
+    pub fn phases(&self, duration: Duration, phases: &Phases) {
+        self.slowest.add(duration, phases);
         for ((_, time), sum) in phases.iter().zip(self.phases.here()) {
             if !time.is_zero() {
                 sum.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -85,8 +158,10 @@ impl RouteMetrics {
     }
 
     /// Works out the quantiles of the last minute. To be called once a second.
-    pub(super) fn publish(&self, now: Tick) {
-        self.recent.publish(self.instant(), now);
+    pub(super) fn publish(&self, slow: config::Slow, now: Tick) {
+        let instant = self.instant();
+        self.recent.publish(instant, now);
+        self.slowest.turn(slow, instant, now);
     }
 
     /// Quantiles of durations over the last minute.
@@ -102,6 +177,22 @@ impl RouteMetrics {
     /// How long their first bytes took.
     pub(super) fn first_bytes(&self) -> Reading {
         self.first_byte.read().and_instant(self.instant())
+    }
+
+    /// Examples of durations, one for each bucket.
+    pub(super) fn exemplars(&self) -> [Option<Exemplar>; BUCKETS] {
+        self.exemplars.read()
+    }
+
+    /// Bytes of bodies sent, by what the cache did.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = (CacheResult, u64)> + '_ {
+        CacheResult::ALL.iter().map(|cache| {
+            let of = |sums: &[AtomicU64]| sums.get(cache.index()).map_or(0, |sum| sum.load(Ordering::Relaxed));
+            let sent: u64 = self.bytes.all().map(|sums| of(sums)).sum();
+            let is_hit = *cache == CacheResult::Hit;
+            let instant = self.instant.all().filter(|_| is_hit).map(|here| here.bytes.load(Ordering::Relaxed));
+            (*cache, sent + instant.sum::<u64>())
+        })
     }
 
     /// Seconds spent in each phase.
@@ -124,14 +215,14 @@ impl RouteMetrics {
             let mut count = self.requests.all().fold(0, |counts, here| sum(counts, here.get(cell)));
             if cache == CacheResult::Hit {
                 let cell = cell / CacheResult::ALL.len();
-                count = self.instant.all().fold(count, |counts, here| sum(counts, here.get(cell)));
+                count = self.instant.all().fold(count, |counts, here| sum(counts, here.requests.get(cell)));
             }
             (count > 0).then_some((method, class, cache, count))
         })
     }
 
     fn instant(&self) -> u64 {
-        self.instant.all().flatten().map(|count| count.load(Ordering::Relaxed)).sum()
+        self.instant.all().flat_map(|here| &here.requests).map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -171,14 +262,17 @@ mod tests {
     #[test]
     fn a_hit_without_a_time_is_in_every_histogram() {
         let route = RouteMetrics::new();
-        route.record_instant(Method::Get, 200);
+        route.record_instant(Method::Get, 200, 5);
+        route.sent(CacheResult::Hit, 7);
         route.record(Method::Get, 200, CacheResult::Hit, Duration::from_millis(3));
         route.first_byte(Duration::from_millis(2));
         assert_eq!(route.requests().collect::<Vec<_>>(), [(Method::Get, StatusClass::Successful, CacheResult::Hit, 2)]);
         for (reading, sum) in [(route.durations(), 0.003), (route.first_bytes(), 0.002)] {
             assert_eq!((reading.count, reading.sum, reading.buckets[0].1), (2, sum, 1));
         }
-        route.publish(Tick::from_nanos(1));
+        assert!(route.bytes().all(|(cache, bytes)| bytes == if cache == CacheResult::Hit { 12 } else { 0 }));
+        let slow = config::Slow { keep: 1, window: Duration::from_secs(60), query: false };
+        route.publish(slow, Tick::from_nanos(1));
         let latencies = route.latencies();
         assert_eq!((latencies.count, latencies.p50), (2, Duration::ZERO));
         assert!(latencies.max >= Duration::from_millis(3));

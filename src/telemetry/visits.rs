@@ -130,19 +130,20 @@ impl Entry {
         self.note(|visit| (visit.cancelled, visit.ended) = (true, Some(now)));
     }
 
-    /// It is over; if it has neither answered nor failed, it was given up.
-    pub fn ended(&self, now: Tick) {
+    /// It is over; if it has neither answered nor failed, it was given up. What its new connection took, if one was made.
+    pub fn ended(&self, now: Tick) -> Option<Dial> {
         self.note(|visit| {
             visit.cancelled = visit.headed.is_none();
             visit.ended = Some(now);
         });
+        let (visits, place) = self.0.as_ref()?;
+        visits.0.lock().get(*place)?.dial
     }
 
     /// What has ended is not changed any more.
     fn note(&self, change: impl FnOnce(&mut Visit)) {
         let Some((visits, place)) = &self.0 else { return };
-        let mut visits = visits.0.lock();
-        if let Some(visit) = visits.get_mut(*place).filter(|visit| visit.ended.is_none()) {
+        if let Some(visit) = visits.0.lock().get_mut(*place).filter(|visit| visit.ended.is_none()) {
             change(visit);
         }
     }
@@ -164,10 +165,11 @@ mod tests {
     fn an_attempt_tells_what_becomes_of_it() {
         let visits = Arc::default();
         let first = enter(&visits, Kind::First, 0);
-        first.dialled(Dial { connect: Duration::from_millis(1), tls: Duration::ZERO });
+        let dial = Dial { connect: Duration::from_millis(1), tls: Duration::ZERO };
+        first.dialled(dial);
         first.headed(200, at(5));
         first.used();
-        first.ended(at(9));
+        assert_eq!(first.ended(at(9)), Some(dial));
         let [visit] = &visits.list()[..] else { panic!("there is one") };
         assert_eq!((visit.status, visit.headed, visit.ended), (Some(200), Some(at(5)), Some(at(9))));
         assert!(visit.used && !visit.cancelled && visit.failure.is_none());
@@ -200,6 +202,6 @@ mod tests {
     fn what_is_noted_nowhere_may_be_told_all_the_same() {
         let nowhere = Entry::default();
         nowhere.used();
-        nowhere.ended(at(1));
+        assert_eq!(nowhere.ended(at(1)), None);
     }
 }

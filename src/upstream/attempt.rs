@@ -155,7 +155,9 @@ impl Drop for Attempt {
         };
         self.backend.counters().attempt(result);
         let now = clock::now();
-        self.entry.ended(now);
+        if let Some(dial) = self.entry.ended(now) {
+            self.pool.counters().dialled(dial);
+        }
         if let Some(trial) = self.trial.take() {
             let elapsed = now.since(self.started);
             // Cancelled after it was late, it would have taken longer; cancelled before, nothing is known.

@@ -255,6 +255,7 @@ impl Backend {
                 self.load.reset();
                 self.counters.ejected(reason.as_str());
             }
+            (_, State::Probation) => self.counters.put_on_probation(),
             // It is as fast as its peers, or nothing is known: what it took before it was tried is not the measure.
             (State::Probation, _) => self.signals.ewma.reset(),
             _ => {}
