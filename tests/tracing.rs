@@ -336,6 +336,9 @@ async fn what_is_slow_or_failed_is_kept_and_nothing_else() {
     failed[0].says(&[("hedgerow.sampled", json!("failed")), ("error.type", json!("500"))]);
     failed[1].says(&[("http.response.status_code", json!(500)), ("error.type", json!("500"))]);
     assert_eq!(failed[0].error.as_deref(), Some("500"));
+    let page = site.edge.admin_get("/slow").await.expect(200).json();
+    let slowest = &page["routes"][0]["slowest"][0];
+    assert_eq!((&slowest["path"], &slowest["trace_id"]), (&json!("/slow"), &json!(slow[0].trace)), "{page:#}");
     let cut = site.collector.of("/cut", 2).await;
     cut[0].says(&[
         ("hedgerow.reason", json!("upstream-closed")),

@@ -113,6 +113,7 @@ impl Account<'_> {
             termination: reason,
             route: Some((Text::of(&route.config.name), Text::of(&route.config.path.to_string()))),
             pool: None,
+            backend_scheme: "http",
             cache: if is_cut { CacheResult::None } else { CacheResult::Hit },
             hedge: None,
             priority: Some(route.config.priority.as_str()),

@@ -3,6 +3,8 @@
 //! What is believed is decided once, where the request enters, and what is not is taken out there. Each attempt then names its
 //! own span. A refresh is made of its cause's bytes: its trace is that of its cause's caller, if that is believed, or its own.
 
+use std::time::Duration;
+
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
@@ -74,8 +76,10 @@ pub(super) fn end(
     let trace = ctx.trace?;
     let tracer = edge.tracer();
     let shed = log::shed(ctx);
+    // A tunnel lasts as long as its ends like.
+    let took = if line.status == 101 { Duration::ZERO } else { timeline.duration };
     let end = End {
-        took: timeline.duration.saturating_sub(timeline.phases.get(Phase::Client)),
+        took: took.saturating_sub(timeline.phases.get(Phase::Client)),
         failed: line.reason.is_fault() || line.status >= 500,
         hedged: timeline.visits.iter().any(|visit| visit.kind == Kind::Hedge),
         shed: shed.is_some(),
@@ -106,6 +110,7 @@ pub(super) fn end(
         bytes: request.bytes,
         termination: line.reason,
         route: route.map(|route| (Text::of(&route.config.name), Text::of(&route.config.path.to_string()))),
+        backend_scheme: if route.is_some_and(|route| route.pool.config().tls.is_some()) { "https" } else { "http" },
         pool: sent.backend.and(route).map(|route| Text::of(route.pool.name())),
         cache: line.cache,
         hedge: sent.hedge,

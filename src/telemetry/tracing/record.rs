@@ -106,6 +106,8 @@ pub struct Recorded {
     pub route: Option<(Text, Text)>,
     /// Its pool, once a backend was to be asked.
     pub pool: Option<Text>,
+    /// `http` or `https`, as backends are spoken to.
+    pub backend_scheme: &'static str,
     /// What the cache did.
     pub cache: CacheResult,
     /// What became of the copy.
@@ -156,8 +158,45 @@ impl From<Text> for String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A request of which little is known.
+    pub(in super::super) fn sample(visits: Vec<Visit>) -> Recorded {
+        Recorded {
+            is_refresh: false,
+            trace: Trace::of(None, None),
+            reason: Reason::Slow,
+            wall: SystemTime::UNIX_EPOCH,
+            started: Tick::from_nanos(1_000),
+            duration: Duration::from_millis(60),
+            method: Text::of("GET"),
+            scheme: "https",
+            host: Text::default(),
+            port: None,
+            path: Text::of("/a"),
+            query: None,
+            version: "",
+            client: None,
+            peer: None,
+            user_agent: None,
+            status: 0,
+            bytes: 0,
+            termination: Termination::Cut,
+            route: None,
+            pool: None,
+            backend_scheme: "https",
+            phases: Phases::default(),
+            cache: CacheResult::None,
+            hedge: None,
+            priority: None,
+            shed: None,
+            stale: None,
+            request_id: Text::default(),
+            generation: 1,
+            visits,
+        }
+    }
 
     #[test]
     fn a_long_text_is_cut_between_characters() {

@@ -172,7 +172,7 @@ fn attempt(
     to.add(http::SERVER_ADDRESS, host.trim_matches(['[', ']']).to_owned());
     to.some(http::SERVER_PORT, port.parse::<i64>().ok());
     let query = recorded.query.as_ref().map(|query| format!("?{}", query.as_str())).unwrap_or_default();
-    to.add(http::URL_FULL, format!("http://{}{}{query}", visit.backend, recorded.path.as_str()));
+    to.add(http::URL_FULL, format!("{}://{}{}{query}", recorded.backend_scheme, visit.backend, recorded.path.as_str()));
     if resent > 0 {
         to.add(http::HTTP_REQUEST_RESEND_COUNT, resent);
     }
@@ -234,5 +234,75 @@ impl Span {
             status,
             instrumentation_scope: scope.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::record::tests::sample;
+    use super::*;
+
+    fn visit(kind: Kind, begun: u64, ended: Option<u64>) -> Visit {
+        let at = |millis: u64| Tick::from_nanos(1_000 + millis * 1_000_000);
+        Visit {
+            backend: Arc::from("[2001:db8::1]:8001"),
+            kind,
+            begun: at(begun),
+            dial: None,
+            headed: None,
+            status: None,
+            failure: None,
+            used: false,
+            cancelled: false,
+            ended: ended.map(at),
+        }
+    }
+
+    fn get(span: &SpanData, name: &str) -> Option<String> {
+        let mut found = span.attributes.iter().filter(|pair| pair.key.as_str() == name);
+        found.next().map(|pair| pair.value.as_str().into_owned())
+    }
+
+    #[test]
+    fn a_method_that_nobody_knows_makes_no_names() {
+        let recorded = Recorded { method: Text::of("FROB"), ..sample(vec![visit(Kind::First, 0, Some(1))]) };
+        for span in spans(recorded) {
+            assert_eq!(span.name, "HTTP");
+            assert_eq!(get(&span, http::HTTP_REQUEST_METHOD).as_deref(), Some("_OTHER"));
+            assert_eq!(get(&span, http::HTTP_REQUEST_METHOD_ORIGINAL).as_deref(), Some("FROB"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_told() {
+        let spans = spans(sample(Vec::new()));
+        let [server] = &spans[..] else { panic!("{spans:#?}") };
+        for name in
+            [http::HTTP_RESPONSE_STATUS_CODE, http::SERVER_ADDRESS, http::NETWORK_PROTOCOL_NAME, http::HTTP_ROUTE]
+        {
+            assert_eq!(get(server, name), None);
+        }
+        assert_eq!((server.parent_span_id, server.parent_span_is_remote), (trace::SpanId::INVALID, false));
+        assert_eq!(server.status, Status::error("cut"));
+    }
+
+    #[test]
+    fn a_probe_is_no_resend_and_what_goes_on_ends_with_its_request() {
+        let visits =
+            vec![visit(Kind::Probe, 0, None), visit(Kind::First, 1, Some(20)), visit(Kind::Retry, 80, Some(90))];
+        let spans = spans(sample(visits));
+        let resends: Vec<_> = spans.iter().map(|span| get(span, http::HTTP_REQUEST_RESEND_COUNT)).collect();
+        assert_eq!(resends, [None, None, None, Some("1".to_owned())]);
+        let at = |millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        let times: Vec<_> = spans.iter().map(|span| (span.start_time, span.end_time)).collect();
+        assert_eq!(times, [(at(0), at(60)), (at(0), at(60)), (at(1), at(20)), (at(80), at(90))]);
+        assert_eq!(get(&spans[1], http::SERVER_ADDRESS).as_deref(), Some("2001:db8::1"));
+        assert_eq!(get(&spans[1], http::URL_FULL).as_deref(), Some("https://[2001:db8::1]:8001/a"));
+        let ids: std::collections::BTreeSet<_> =
+            spans.iter().map(|span| span.span_context.span_id().to_bytes()).collect();
+        assert_eq!(ids.len(), 4);
     }
 }
