@@ -27,7 +27,7 @@ const DELAY: Duration = Duration::from_secs(1);
 /// The queue; its thread ends when it is dropped and empty.
 #[derive(Debug)]
 pub(super) struct Batches {
-    queue: Sender<Box<Recorded>>,
+    queue: Sender<Recorded>,
     shared: Arc<Shared>,
 }
 
@@ -77,7 +77,7 @@ impl Batches {
     /// Queues a trace, or drops it.
     pub(super) fn push(&self, recorded: Recorded) {
         self.shared.pending.fetch_add(1, Ordering::Relaxed);
-        if let Err(e) = self.queue.try_send(Box::new(recorded)) {
+        if let Err(e) = self.queue.try_send(recorded) {
             let why = match e {
                 TrySendError::Full(_) => Dropped::Queue,
                 TrySendError::Closed(_) => Dropped::Shutdown,
@@ -113,7 +113,7 @@ struct Outgoing {
 
 impl Outgoing {
     /// Sends batches until the queue is closed and empty.
-    async fn run(&mut self, mut traces: Receiver<Box<Recorded>>) {
+    async fn run(&mut self, mut traces: Receiver<Recorded>) {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let received = tokio::select! {
@@ -134,7 +134,7 @@ impl Outgoing {
     }
 
     /// Waits for more, since a request to the collector costs it more than the spans in it.
-    async fn fill(&self, traces: &mut Receiver<Box<Recorded>>, batch: &mut Vec<Box<Recorded>>) {
+    async fn fill(&self, traces: &mut Receiver<Recorded>, batch: &mut Vec<Recorded>) {
         let delay = tokio::time::sleep(DELAY);
         tokio::pin!(delay);
         while batch.len() < BATCH {
@@ -147,9 +147,9 @@ impl Outgoing {
         }
     }
 
-    async fn send(&mut self, batch: &mut Vec<Box<Recorded>>) {
+    async fn send(&mut self, batch: &mut Vec<Recorded>) {
         let count = batch.len();
-        let spans = batch.drain(..).flat_map(|recorded| span::spans(*recorded)).collect();
+        let spans = batch.drain(..).flat_map(span::spans).collect();
         // It keeps this time itself; what it waits for besides is bounded all the same.
         let sent = tokio::time::timeout(self.config.timeout, self.exporter.export(spans)).await;
         let result = match sent {

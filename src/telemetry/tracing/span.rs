@@ -143,7 +143,7 @@ fn server(recorded: &Recorded, method: &MethodName<'_>, scope: &InstrumentationS
         to.add("hedgerow.refresh", true);
     }
     let kind = if recorded.is_refresh { SpanKind::Internal } else { SpanKind::Server };
-    let status = error.map_or(Status::Unset, |what| Status::error(what));
+    let status = error.map_or(Status::Unset, Status::error);
     let end = recorded.wall + recorded.duration;
     let span = Span { own: recorded.trace.span, parent: recorded.trace.parent, is_remote: true, kind };
     span.data(recorded, name, (recorded.wall, end), to, status, scope)
@@ -193,7 +193,7 @@ fn attempt(
     let at = |tick: Tick| recorded.wall + tick.since(recorded.started);
     // What goes on after its request is told up to there.
     let end = visit.ended.map_or(recorded.wall + recorded.duration, at).max(at(visit.begun));
-    let status = error.map_or(Status::Unset, |what| Status::error(what));
+    let status = error.map_or(Status::Unset, Status::error);
     let own = recorded.trace.span.child(nth);
     let span = Span { own, parent: Some(recorded.trace.span), is_remote: false, kind: SpanKind::Client };
     span.data(recorded, method.name.to_owned(), (at(visit.begun), end), to, status, scope)
