@@ -40,8 +40,8 @@ lint: deps ## Check the format and run clippy; a warning is an error
 bench: build ## Measure what a request costs beside nginx, HAProxy, Varnish and the floor (18 minutes; EDGE=--help)
 	cargo bench --locked --bench edge -- --binary $(abspath $(BINARY)) $(EDGE)
 
-bench-parts: deps ## Measure the pure half, purges, and balancing over loopback (a few minutes)
-	cargo bench --locked --bench policy --bench purge --bench balance
+bench-parts: deps ## Measure the pure half, purges, scrapes, and balancing over loopback (a few minutes)
+	cargo bench --locked --bench policy --bench purge --bench scrape --bench balance
 
 bench-cache: deps ## Measure hit ratio against LRU, and resident memory against the bound (a few minutes, 1 GB)
 	cargo bench --locked --bench hit_ratio --bench memory

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::snapshot::Snapshot;
 use crate::store::{self, Refusals, Store};
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLog, Metrics, Tracer};
 use crate::upstream::resolve::{self, Resolver};
 use crate::{clock, config};
 
@@ -25,6 +25,7 @@ pub struct Edge {
     size: Arc<Mutex<store::Params>>,
     metrics: Metrics,
     access_log: ArcSwap<AccessLog>,
+    tracer: ArcSwap<Tracer>,
     resolver: Arc<dyn Resolver>,
     connections: Connections,
     generations: watch::Sender<u64>,
@@ -53,6 +54,7 @@ impl Edge {
         let metrics = Metrics::new();
         let resolver: Arc<dyn Resolver> = Arc::new(resolve::System::new());
         let access_log = open_log(&config.access_log, &metrics).map_err(|e| vec![e])?;
+        let tracer = Tracer::start(config.tracing.as_ref(), &metrics).map_err(|e| vec![e])?;
         let size = store_params(&config.cache);
         let store = Store::new(size);
         store.hide(&config.cache.tags);
@@ -66,6 +68,7 @@ impl Edge {
             size: Arc::new(Mutex::new(size)),
             metrics,
             access_log: ArcSwap::from_pointee(access_log),
+            tracer: ArcSwap::from_pointee(tracer),
             resolver,
             connections: Connections::default(),
             generations: watch::Sender::new(1),
@@ -95,6 +98,10 @@ impl Edge {
             true => Some(open_log(&config.access_log, &self.metrics).map_err(|e| vec![e])?),
             false => None,
         };
+        let tracer = match before.config().tracing != config.tracing {
+            true => Some(Tracer::start(config.tracing.as_ref(), &self.metrics).map_err(|e| vec![e])?),
+            false => None,
+        };
         let cache = store_params(&config.cache);
         let next = Snapshot::build(config, Some(&before), &self.resolver, &self.metrics, clock::now())?;
         let next = Arc::new(next);
@@ -102,6 +109,10 @@ impl Edge {
         self.store.hide(&next.config().cache.tags);
         if let Some(log) = access_log {
             self.access_log.store(Arc::new(log));
+        }
+        if let Some(tracer) = tracer {
+            // The one before sends what it has.
+            self.tracer.store(Arc::new(tracer));
         }
         self.metrics.set_generation(next.generation());
         self.snapshot.store(next.clone());
@@ -151,6 +162,11 @@ impl Edge {
     /// The access log.
     pub fn access_log(&self) -> Guard<Arc<AccessLog>> {
         self.access_log.load()
+    }
+
+    /// Where recorded requests go.
+    pub fn tracer(&self) -> Guard<Arc<Tracer>> {
+        self.tracer.load()
     }
 
     /// The client connections that are open.

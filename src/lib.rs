@@ -6,14 +6,14 @@
 //! * [`units`] ratios, sizes, weights, points in time; [`uri`] the one normalisation of a request target
 //! * [`cache`] what HTTP says about storing, freshness, validation, variants and keys
 //! * [`balance`] which backend; [`tail`] latency signals, budgets, backoff, health
-//! * [`routing`] which route
+//! * [`routing`] which route; [`trace`] whose trace, and whether it is recorded
 //!
 //! The thin adapter around it.
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
 //! * [`listener`] what is spoken before HTTP: PROXY headers, TLS; [`certificate`] what clients are shown
 //! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
 //! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase;
-//!   [`last_word`] what the first says for the second when time is up; [`caller`] who asks
+//!   [`last_word`] what the first says for the second when time is up, [`pace`] how long the client lets both wait; [`caller`] who asks
 //! * [`telemetry`] metrics, access log; [`admin`] the operator's listener, [`ask`] asks it; [`server`] starts and drains it all
 //!
 //! # The import rule
@@ -37,6 +37,7 @@ pub mod health_check;
 pub mod lane;
 pub mod last_word;
 pub mod listener;
+pub mod pace;
 pub mod proxy;
 pub mod reload;
 pub mod routing;
@@ -45,6 +46,7 @@ pub mod snapshot;
 pub mod store;
 pub mod tail;
 pub mod telemetry;
+pub mod trace;
 pub mod units;
 pub mod upstream;
 pub mod uri;

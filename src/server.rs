@@ -46,6 +46,8 @@ const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 const CUT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the end waits for the access log to be written.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the end waits for the collector to take the last traces.
+const TRACE_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the start waits for names to resolve before it serves without them.
 const RESOLVE_WAIT: Duration = Duration::from_secs(2);
 
@@ -163,6 +165,11 @@ impl Running {
         let lost = self.edge.access_log().close(LOG_PATIENCE);
         if lost > 0 {
             log::warn!("{lost} lines of the access log could not be written");
+        }
+        let tracer = (**self.edge.tracer()).clone();
+        let lost = tokio::task::spawn_blocking(move || tracer.close(TRACE_PATIENCE)).await;
+        if let Ok(lost @ 1..) = lost {
+            log::warn!("{lost} traces could not be sent");
         }
         cut
     }
@@ -315,5 +322,6 @@ async fn publish_quantiles(edge: Arc<Edge>) {
         ticks.tick().await;
         let now = clock::now();
         edge.peek().tick(now);
+        edge.metrics().tick(edge.peek().config().slow, now);
     }
 }

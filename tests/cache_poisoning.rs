@@ -154,3 +154,31 @@ async fn unknown_methods_and_odd_statuses_pass_unharmed() {
         assert_eq!((answer.text(), answer.verdict()), (format!("{method} hello"), "BYPASS"));
     }
 }
+
+/// Pingora makes a refresh of the bytes of the request that set it off, not of what was left of its fields.
+#[tokio::test]
+async fn a_refresh_believes_no_stranger() {
+    let origin = Origin::start().await;
+    origin.otherwise(|seen| Reply::ok(seen.header("X-Forwarded-Host").unwrap_or("-")));
+    let route = "[route.cache]\nttl = { default = \"1s\" }\nstale = { while_revalidate = \"1h\" }\n";
+    let proxies = "[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+    for (conf, told) in [(route.to_owned(), "edge.test"), (format!("{route}{proxies}"), "told.test")] {
+        let edge = Edge::over(&[&origin], &conf).await;
+        let path = format!("/{told}");
+        let request =
+            Request::get(&path).header("X-Forwarded-Host", "told.test").header("X-Forwarded-For", "203.0.113.9");
+        edge.fetch(&request).await.expect(200);
+        support::eventually("a refresh", || async {
+            edge.fetch(&request).await.expect(200);
+            (origin.count(&path) == 2).then_some(())
+        })
+        .await;
+        for seen in origin.seen(&path) {
+            assert_eq!(seen.header("X-Forwarded-Host"), Some(told), "{seen:#?}");
+        }
+        support::eventually("what was fetched is stored where it is looked for", || async {
+            (edge.fetch(&request).await.verdict() == "HIT").then_some(())
+        })
+        .await;
+    }
+}

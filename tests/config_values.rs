@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use hedgerow::config::{self, Backend, Config, Hedge, IfSlow, KEYS, LogFormat};
+use hedgerow::config::{self, Backend, Config, Hedge, IfSlow, KEYS, LogFormat, Protocol, Trust};
 use hedgerow::routing::{HostPattern, PathPattern};
 use hedgerow::tail::hedging::Quantile;
+use hedgerow::trace::sampling::Keep;
 use hedgerow::units::Ratio;
 use serde_json::Value;
 
@@ -68,6 +69,10 @@ level = "debug"
 format = "logfmt"
 output = "./access.log"
 sample = 0.25
+[slow]
+keep = 7
+window = "1m"
+query = true
 [[pool]]
 name = "web"
 backends = ["127.0.0.1:8001", { address = "[::1]:8002", weight = 3, max_in_flight = 4 }, "App-1.Internal:8003"]
@@ -132,13 +137,25 @@ pool = "web"
 cache.key.template = "{scheme}{host}{path}"
 [profile.assets]
 timeout = "9s"
+[tracing]
+endpoint = "https://otel.example:4318/v1/traces"
+protocol = "http"
+sample = "12.5%"
+keep = { slow = "250ms", failed = false, hedged = false, shed = false, rate = "30/m" }
+trust = "all"
+service_name = "edge"
+resource = { "deployment.environment.name" = "staging" }
+headers = { Authorization = "env:CARGO_PKG_NAME" }
+query = true
+queue = 100
+timeout = "3s"
 "#;
 
 #[test]
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:58:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:62:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");
@@ -295,6 +312,16 @@ fn slow_is_a_quantile_or_a_duration() {
     assert_eq!(config(POOL).routes[0].cache.if_slow, None);
 }
 
+#[test]
+fn without_its_table_nothing_is_traced() {
+    assert_eq!(config(POOL).tracing, None);
+    let tracing = config(&format!("tracing.endpoint = \"http://[::1]:4317\"\n{POOL}")).tracing.unwrap();
+    assert_eq!((tracing.protocol, tracing.trust), (Protocol::Grpc, Trust::Proxies));
+    assert_eq!((tracing.sample, tracing.keep), (Ratio::percent(1), Keep::default()));
+    let tracing = config(&format!("tracing = {{ endpoint = \"http://o:1\", keep.slow = \"off\" }}\n{POOL}")).tracing;
+    assert_eq!(tracing.unwrap().keep.slow, None);
+}
+
 /// The contract, as the design has it.
 const CONTRACT: &str = r#"
 [server]
@@ -340,7 +367,8 @@ fn the_contract_of_the_design_can_be_used() {
 #[test]
 fn what_is_shown_is_the_same_configuration_written_back() {
     let off = format!("{POOL}tail = {{ hedge = \"off\", probation = \"off\" }}");
-    for text in [FULL, POOL, config::DEFAULT, &off] {
+    let traced = format!("tracing = {{ endpoint = \"http://otel:4317\", keep.slow = \"off\" }}\n{POOL}");
+    for text in [FULL, POOL, config::DEFAULT, &off, &traced] {
         let config = config(text);
         let Value::Object(top) = config.to_json() else { panic!("not a table") };
         let text: String = top.iter().map(|(key, value)| format!("{key} = {}\n", toml(value))).collect();

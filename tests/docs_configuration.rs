@@ -28,7 +28,7 @@ fn every_row_is_of_a_key() {
 
 #[test]
 fn no_dotted_word_in_backticks_is_a_key_that_does_not_exist() {
-    let tops = ["server", "listener", "cache", "log", "access_log", "pool", "route", "profile", "tls"];
+    let tops = ["server", "listener", "cache", "log", "access_log", "tracing", "pool", "route", "profile", "tls"];
     for word in DOCUMENT.split('`').skip(1).step_by(2) {
         let is_dotted = word.contains('.') && word.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '.' | '_'));
         if is_dotted && tops.contains(&word.split('.').next().unwrap_or("")) {
@@ -82,9 +82,17 @@ fn the_defaults_of_the_document_are_those_of_the_default_file() {
         let name = key.rsplit('.').next().unwrap_or(key);
         let pattern = format!("{name} = {default}");
         // Optional tables stand as comments, with values that show their form.
-        if ["pool.health.", "pool.tls.", "pool.backends.weight", "route.name", "route.pool"]
-            .iter()
-            .any(|p| key.starts_with(p))
+        if [
+            "tracing.resource",
+            "tracing.headers",
+            "pool.health.",
+            "pool.tls.",
+            "pool.backends.weight",
+            "route.name",
+            "route.pool",
+        ]
+        .iter()
+        .any(|p| key.starts_with(p))
         {
             continue;
         }

@@ -2,14 +2,19 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "the page's parser is part of the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use hedgerow::cache::status::Fwd;
+use hedgerow::config;
 use hedgerow::tail::race::NoHedge;
 use hedgerow::telemetry::names::{self, Definition, Kind, Values};
 use hedgerow::telemetry::{
-    BackendSample, CacheResult, CacheSample, Latencies, Method, Metrics, PoolSample, ReloadResult, RouteSample, Scrape,
-    Termination,
+    BackendSample, CacheResult, CacheSample, Dropped, Latencies, Method, Metrics, PoolSample, ReloadResult,
+    RouteSample, Scrape, Termination,
 };
+use hedgerow::telemetry::{Course, Dial, Timeline};
+use hedgerow::trace::sampling::Reason;
+use hedgerow::units::Tick;
 
 const DOCUMENT: &str = include_str!("../docs/metrics.md");
 
@@ -111,10 +116,25 @@ fn what_was_recorded_is_on_the_page() {
     let page = Page::parse(&busy().render(scrape()));
     let request = [("route", "pages"), ("method", "GET"), ("status", "2xx"), ("cache", "hit")];
     assert_eq!(page.value("hedgerow_requests_total", &request), Some(2.0));
-    assert_eq!(page.value("hedgerow_request_duration_seconds_count", &[("route", "pages")]), Some(2.0));
+    assert_eq!(page.value("hedgerow_request_duration_seconds_count", &[("route", "pages")]), Some(3.0));
     assert_eq!(page.value("hedgerow_request_duration_seconds_sum", &[("route", "pages")]), Some(0.75));
     let slow = [("le", "0.5"), ("route", "pages")];
-    assert_eq!(page.value("hedgerow_request_duration_seconds_bucket", &slow), Some(2.0));
+    assert_eq!(page.value("hedgerow_request_duration_seconds_bucket", &slow), Some(3.0));
+    assert_eq!(page.value("hedgerow_route_duration_requests", &[("route", "pages")]), Some(3.0));
+    let of_pages = |label, value| [("route", "pages"), (label, value)];
+    assert_eq!(page.value("hedgerow_route_duration_seconds", &of_pages("quantile", "0.5")), Some(0.253_951));
+    assert_eq!(page.value("hedgerow_request_first_byte_seconds_count", &[("route", "pages")]), Some(2.0));
+    assert_eq!(page.value("hedgerow_request_upstream_seconds_sum", &[("route", "pages")]), Some(0.03));
+    assert_eq!(page.value("hedgerow_request_phase_seconds_total", &of_pages("phase", "client")), Some(0.004));
+    assert_eq!(page.value("hedgerow_request_phase_seconds_total", &of_pages("phase", "other")), Some(0.001));
+    assert_eq!(page.value("hedgerow_response_body_bytes_total", &of_pages("cache", "hit")), Some(7.0));
+    assert_eq!(page.value("hedgerow_response_body_bytes_total", &of_pages("cache", "miss")), Some(11.0));
+    assert_eq!(page.value("hedgerow_cache_forwarded_total", &of_pages("fwd", "vary-miss")), Some(1.0));
+    assert_eq!(page.value("hedgerow_cache_collapsed_total", &of_pages("result", "answered")), Some(1.0));
+    assert_eq!(page.value("hedgerow_upstream_connect_seconds_sum", &[("pool", "web")]), Some(0.004));
+    assert_eq!(page.value("hedgerow_upstream_tls_seconds_count", &[("pool", "web")]), Some(1.0));
+    let backend_counter = [("pool", "web"), ("backend", "127.0.0.1:8001")];
+    assert_eq!(page.value("hedgerow_probations_total", &backend_counter), Some(1.0));
     assert_eq!(page.value("hedgerow_retries_total", &[("pool", "web"), ("reason", "connect-failed")]), Some(1.0));
     let backend = |label, value| [("pool", "web"), ("backend", "127.0.0.1:8001"), (label, value)];
     assert_eq!(page.value("hedgerow_attempts_total", &backend("result", "ok")), Some(1.0));
@@ -172,6 +192,26 @@ fn the_reasons_for_denials_are_those_of_the_policy() {
 }
 
 #[test]
+fn the_reasons_to_go_forward_are_those_of_the_cache() {
+    let (other, reasons) = names::FORWARDS.split_last().expect("there are some");
+    assert_eq!(*other, "other");
+    let all =
+        [Fwd::Bypass, Fwd::Method, Fwd::UriMiss, Fwd::VaryMiss, Fwd::Miss, Fwd::Request, Fwd::Stale, Fwd::Partial];
+    assert_eq!(reasons, all.map(Fwd::as_str));
+}
+
+#[test]
+fn a_bucket_leads_to_a_request_in_it() {
+    let text = busy().render(scrape());
+    let with_exemplar: Vec<_> = text.lines().filter(|line| line.contains(" # ")).collect();
+    assert_eq!(
+        with_exemplar,
+        ["hedgerow_request_duration_seconds_bucket{le=\"0.25\",route=\"pages\"} 2 # \
+          {trace_id=\"000000000000000000000000000000ab\"} 0.25 1.500"]
+    );
+}
+
+#[test]
 fn a_state_nobody_listed_counts_as_other() {
     let mut scrape = scrape();
     scrape.backends[0].state = "bewildered";
@@ -196,11 +236,22 @@ fn busy() -> Metrics {
     let route = metrics.route("pages");
     route.record(Method::Get, 200, CacheResult::Hit, Duration::from_millis(250));
     route.record(Method::Get, 206, CacheResult::Hit, Duration::from_millis(500));
+    route.record_instant(Method::Head, 200, 7);
+    route.sent(CacheResult::Miss, 11);
+    route.first_byte(Duration::from_millis(20));
+    route.upstream(Duration::from_millis(30));
+    route.forwarded("vary-miss");
+    route.collapsed("answered");
+    let course = Course { duration: Duration::from_millis(5), client: Duration::from_millis(4), ..Course::default() };
+    route.phases(Duration::from_millis(5), &Timeline::of(course).phases);
+    route.sampled(0xab, Duration::from_millis(250), SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
     metrics.unrouted().record(Method::Other, 400, CacheResult::None, Duration::from_micros(3));
     metrics.terminated(Termination::Done);
     metrics.terminated(Termination::BadRequest);
     let pool = metrics.pool("web");
     pool.first_byte(Duration::from_millis(9));
+    pool.dialled(Dial { connect: Duration::from_millis(2), tls: Duration::from_millis(3) });
+    pool.dialled(Dial { connect: Duration::from_millis(2), tls: Duration::ZERO });
     pool.retry("connect-failed");
     (0..3).for_each(|_| pool.hedge_sent());
     [true, false, false].into_iter().for_each(|won| pool.hedge_ended(won));
@@ -210,11 +261,16 @@ fn busy() -> Metrics {
     let backend = metrics.backend("web", "127.0.0.1:8001");
     backend.attempt("ok");
     backend.ejected("a reason nobody listed");
+    backend.put_on_probation();
     backend.health_check("passed");
     metrics.set_generation(7);
     metrics.reloaded(ReloadResult::Applied);
     metrics.reloaded(ReloadResult::Rejected);
     metrics.access_log_dropped().inc();
+    metrics.tick(config::Slow { keep: 1, window: Duration::from_secs(60), query: false }, Tick::from_nanos(1));
+    metrics.traces().recorded(Reason::Hedged);
+    metrics.traces().dropped(Dropped::Export, 5);
+    metrics.traces().exported(false);
     metrics
 }
 
@@ -407,7 +463,8 @@ impl Sample {
             }
             rest = &rest[1..];
         }
-        let value = number(rest.strip_prefix(' ').expect(line));
+        let (value, _exemplar) = rest.split_once(" # ").unwrap_or((rest, ""));
+        let value = number(value.strip_prefix(' ').expect(line));
         Sample { name: name.to_owned(), labels, value }
     }
 }

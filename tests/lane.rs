@@ -1027,6 +1027,11 @@ mod equivalence {
                 ("date", _) if value != DATE => "now".to_owned(),
                 // Whether the origin was late is chance.
                 ("proxy-status", _) => value.replace("; hedge=denied", ""),
+                // How long it took, and what, is of the moment; what the cache did is not.
+                ("server-timing", _) if value.starts_with("hedgerow") => {
+                    let first = value.split(", ").next().unwrap_or_default();
+                    format!("desc={}", first.split(";desc=").nth(1).unwrap_or_default())
+                }
                 ("x-request-id", _) if !keep_id => format!("{} characters", value.len()),
                 _ => value.clone(),
             };

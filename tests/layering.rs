@@ -49,20 +49,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("connections", &[]),
     ("last_word", &["units"]),
     ("bypass", &[]),
+    ("pace", &[]),
     ("caller", &[]),
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
-    ("telemetry", &["config", "cache", "clock", "units"]),
+    ("telemetry", &["config", "cache", "tail", "trace", "clock", "units"]),
     ("listener", &["certificate", "config"]),
     ("certificate", &[]),
-    ("config", &["certificate", "clock", "routing", "cache", "tail", "balance", "uri", "units"]),
+    ("config", &["certificate", "clock", "routing", "cache", "tail", "balance", "trace", "uri", "units"]),
     ("routing", &["uri", "units"]),
     ("cache", &["uri", "units"]),
     ("balance", &["tail", "units"]),
     ("tail", &["units"]),
     ("clock", &["units"]),
     ("uri", &[]),
+    ("trace", &["units"]),
     ("units", &[]),
     ("lib", &[]),
 ];
@@ -88,6 +90,7 @@ const MIDDLE: &[&str] = &[
     "listener",
     "bypass",
     "last_word",
+    "pace",
     "caller",
     "store",
     "snapshot",
@@ -97,6 +100,7 @@ const MIDDLE: &[&str] = &[
     "clock",
     "cache",
     "tail",
+    "trace",
     "balance",
     "routing",
     "uri",
@@ -104,7 +108,7 @@ const MIDDLE: &[&str] = &[
 ];
 
 /// Modules that decide and do nothing else.
-const PURE: &[&str] = &["cache", "balance", "tail", "routing", "uri", "units"];
+const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "uri", "units"];
 
 /// Lines a file may have before its tests.
 const LONGEST: usize = 500;

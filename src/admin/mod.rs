@@ -1,11 +1,13 @@
-//! The operator's listener: health, configuration, pools, metrics, reload, purge, explain. On loopback unless configured
+//! The operator's listener: health, configuration, pools, slow requests, metrics, reload, purge, explain. On loopback unless configured
 //! otherwise, since whoever reaches it may reload and purge.
 
 mod explain;
 mod pools;
 mod purge;
+mod slow;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN};
@@ -39,7 +41,7 @@ impl Admin {
         match path {
             "/reload" if method == Method::POST => self.reload(),
             "/reload" | "/purge" | "/explain" => Answer::not_allowed("POST"),
-            "/healthz" | "/readyz" | "/config" | "/pools" | "/metrics" | "/" if !read => {
+            "/healthz" | "/readyz" | "/config" | "/pools" | "/slow" | "/metrics" | "/" if !read => {
                 Answer::not_allowed("GET, HEAD")
             }
             "/" => Answer::text(200, INDEX),
@@ -47,6 +49,7 @@ impl Admin {
             "/readyz" => self.ready(),
             "/config" => Answer::json(200, &self.edge.peek().config().to_json()),
             "/pools" => Answer::json(200, &pools::page(&self.edge.snapshot(), clock::now())),
+            "/slow" => Answer::json(200, &slow::page(&self.edge)),
             "/metrics" => Answer { status: 200, kind: page::CONTENT_TYPE, body: self.metrics(), allow: None },
             _ => Answer::text(404, INDEX),
         }
@@ -112,6 +115,7 @@ GET  /healthz   the process is alive
 GET  /readyz    it serves, and every pool has an address
 GET  /config    the running configuration
 GET  /pools     every backend: state, in flight, latency
+GET  /slow      the slowest requests of each route, and what they waited for
 GET  /metrics   for Prometheus
 POST /reload    read the configuration anew
 POST /purge     purge by URL, tag, host, prefix or glob, or everything
@@ -184,4 +188,13 @@ impl ServeHttp for Admin {
         }
         response.body(answer.body.into_bytes()).unwrap_or_default()
     }
+}
+
+/// Milliseconds with microseconds behind the point.
+fn milliseconds(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn thousandths(ratio: f64) -> f64 {
+    (ratio * 1e3).round() / 1e3
 }

@@ -1,10 +1,9 @@
 //! Pools, their backends and the routes to them as the operator sees them.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::Value;
 
+use super::{milliseconds, thousandths};
 use crate::snapshot::{Route, Snapshot};
 use crate::tail::delays::Distribution;
 use crate::tail::health::State;
@@ -235,13 +234,4 @@ fn measured(quantiles: &Quantiles) -> Latencies {
 fn estimated(distribution: &Distribution) -> Latencies {
     let Distribution { count, p50, p90, p95, p99, p999, max, .. } = *distribution;
     Latencies { count: count.into(), p50, p90, p95, p99, p999, max }
-}
-
-/// Milliseconds with microseconds behind the point.
-fn milliseconds(d: Duration) -> f64 {
-    (d.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn thousandths(ratio: f64) -> f64 {
-    (ratio * 1e3).round() / 1e3
 }

@@ -4,7 +4,7 @@
 //! does it ask for (with [`query`] and [`device`]), [`vary`] which variant, [`reuse`] is the stored copy good enough, [`validate`] what is said to
 //! client and origin when it is not; then for the answer [`directives`] or those of a [`targeted`] field,
 //! [`freshness`] how long it holds, [`deception`] is it what its path says, [`storable::judge`] may it be stored, and [`status`] how all of it is told,
-//! [`proxy_status`] beside it how the answer was come by.
+//! [`proxy_status`] beside it how the answer was come by, [`server_timing`] what its time went to.
 //! Before its time a stored response ends by
 //! [`invalidate`] (what a request that changes things makes invalid) or [`purge`] (what an operator names), by URL or by
 //! [`tags`].
@@ -29,6 +29,7 @@ pub mod query;
 pub mod range;
 pub mod rescue;
 pub mod reuse;
+pub mod server_timing;
 pub mod status;
 pub mod storable;
 mod structured;

@@ -11,12 +11,12 @@ use super::policy::Policy;
 use super::read::{Located, Section, Spot};
 use super::route::Written;
 use super::value::Value;
-use super::{Config, Listener, Pool, Route, listener, output, pool, route, server};
+use super::{Config, Listener, Pool, Route, listener, output, pool, route, server, tracing};
 use crate::clock;
 use crate::routing::{self, HostPattern, PathPattern};
 
 /// The sections that one file only may have, so that no value depends on the order of files.
-const SINGLE: [&str; 4] = ["server", "cache", "log", "access_log"];
+const SINGLE: [&str; 6] = ["server", "cache", "log", "access_log", "slow", "tracing"];
 
 /// Everything written, over all files.
 #[derive(Default)]
@@ -46,12 +46,14 @@ pub(super) fn check<'a>(files: &'a [(&'a Source, DeTable<'a>)], threads: usize, 
     let cache = output::cache(single("cache"));
     let log = output::log(single("log"));
     let access_log = output::access_log(single("access_log"));
+    let slow = output::slow(single("slow"));
+    let tracing = tracing::read(single("tracing")).map(Arc::new);
     check_pools(&gathered, &top);
     let routes = resolve(&gathered, &top);
     check_matches(&gathered.routes);
     let listeners = gathered.listeners.into_iter().map(|listener| listener.value).collect();
     let pools = gathered.pools.into_iter().map(|pool| Arc::new(pool.value)).collect();
-    report.is_usable().then_some(Config { server, cache, log, access_log, listeners, pools, routes })
+    report.is_usable().then_some(Config { server, cache, log, access_log, slow, tracing, listeners, pools, routes })
 }
 
 impl<'a> Gathered<'a> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::tail::rate::{Per, Rate};
 use crate::units::Ratio;
 
 /// `server.listen`
@@ -53,6 +54,21 @@ pub const TARGETS: [HeaderName; 2] =
 pub const LOG_LEVEL: log::LevelFilter = log::LevelFilter::Info;
 /// `access_log.sample`
 pub const SAMPLE: Ratio = Ratio::ONE;
+
+/// `slow.keep`
+pub const SLOW_KEEP: u64 = 20;
+/// `slow.window`
+pub const SLOW_WINDOW: Duration = Duration::from_secs(600);
+/// `tracing.sample`
+pub const TRACE_SAMPLE: Ratio = Ratio::percent(1);
+/// `tracing.keep.rate`: a fault keeps every request; this is enough to see what it is.
+pub const TRACE_KEEP_RATE: Rate = Rate { count: 100, per: Per::Second };
+/// `tracing.service_name`
+pub const SERVICE_NAME: &str = "hedgerow";
+/// `tracing.queue`: what a few seconds of a busy edge bring, in a few megabytes.
+pub const TRACE_QUEUE: u64 = 4096;
+/// `tracing.timeout`
+pub const TRACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `pool.health.interval`
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(2);

@@ -81,6 +81,8 @@ impl Diff {
             ("cache.admission", old.cache.admission != new.cache.admission),
             ("log.level", old.log != new.log),
             ("access_log", old.access_log != new.access_log),
+            ("slow", old.slow != new.slow),
+            ("tracing", old.tracing != new.tracing),
         ]);
         diff.restart = differing(&[
             ("server.listen", a.listen != b.listen),

@@ -48,6 +48,24 @@ pub const KEYS: &[&str] = &[
     "access_log.format",
     "access_log.output",
     "access_log.sample",
+    "slow.keep",
+    "slow.window",
+    "slow.query",
+    "tracing.endpoint",
+    "tracing.protocol",
+    "tracing.sample",
+    "tracing.keep.slow",
+    "tracing.keep.failed",
+    "tracing.keep.hedged",
+    "tracing.keep.shed",
+    "tracing.keep.rate",
+    "tracing.trust",
+    "tracing.service_name",
+    "tracing.resource",
+    "tracing.headers",
+    "tracing.query",
+    "tracing.queue",
+    "tracing.timeout",
     "pool.name",
     "pool.backends",
     "pool.backends.address",
@@ -194,7 +212,10 @@ mod tests {
     #[test]
     fn children_are_the_next_names_only() {
         assert_eq!(children("pool.tls"), ["server_name", "verify", "ca"]);
-        assert_eq!(children(""), ["server", "listener", "cache", "log", "access_log", "pool", "route", "profile"]);
+        assert_eq!(
+            children(""),
+            ["server", "listener", "cache", "log", "access_log", "slow", "tracing", "pool", "route", "profile"]
+        );
         assert_eq!(children("pool.backends"), ["address", "weight", "max_in_flight"]);
     }
 

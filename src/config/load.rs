@@ -23,7 +23,7 @@ pub struct Loaded {
 
 /// Loads a file, or every `*.toml` of a directory in name order.
 ///
-/// Of a directory, `[server]`, `[cache]`, `[log]` and `[access_log]` may stand in one file each; `[[pool]]`, `[[route]]`
+/// Of a directory, `[server]`, `[cache]`, `[log]`, `[access_log]` and `[slow]` may stand in one file each; `[[pool]]`, `[[route]]`
 /// and `[profile.NAME]` add up. Paths in a file are relative to it. On failure all problems of all files come back,
 /// warnings too, in the order of files and lines.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {

@@ -28,6 +28,7 @@ mod route;
 mod secret;
 mod server;
 mod show;
+mod tracing;
 mod units;
 mod value;
 
@@ -52,6 +53,7 @@ pub use listener::{
 pub use load::{DEFAULT, Loaded, load, parse_str};
 pub use purge::Purge;
 pub use secret::Secret;
+pub use tracing::{Protocol, Tracing, Trust};
 
 /// The whole configuration of one edge.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +66,10 @@ pub struct Config {
     pub log: Log,
     /// `[access_log]`
     pub access_log: AccessLog,
+    /// `[slow]`
+    pub slow: Slow,
+    /// `[tracing]`; `None` if it is not there: no request is recorded.
+    pub tracing: Option<Arc<Tracing>>,
     /// `[[listener]]`, in the order written; addresses are different.
     pub listeners: Vec<Listener>,
     /// `[[pool]]`, in the order written; names are unique.
@@ -183,6 +189,17 @@ pub struct AccessLog {
     pub output: LogOutput,
     /// The share of requests that are logged.
     pub sample: Ratio,
+}
+
+/// `[slow]`: the slowest requests of each route, for whoever operates the edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slow {
+    /// How many of a route are kept; with 0 none is.
+    pub keep: usize,
+    /// How far back they reach.
+    pub window: Duration,
+    /// Whether their queries are kept, too.
+    pub query: bool,
 }
 
 /// The form of an access log line.

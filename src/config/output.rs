@@ -1,13 +1,14 @@
-//! `[cache]`, `[log]` and `[access_log]`: the store all routes share, and what is written where.
+//! `[cache]`, `[log]`, `[access_log]` and `[slow]`: the store all routes share, and what is written and kept where.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use http::HeaderName;
 use log::LevelFilter;
 
 use super::read::Section;
 use super::value::Value;
-use super::{AccessLog, Admission, Cache, Log, LogFormat, LogOutput, Reveal, Secret, defaults, purge, server};
+use super::{AccessLog, Admission, Cache, Log, LogFormat, LogOutput, Reveal, Secret, Slow, defaults, purge, server};
 
 /// Reads `[cache]`.
 pub(super) fn cache(mut section: Section<'_>) -> Cache {
@@ -116,6 +117,20 @@ pub(super) fn access_log(mut section: Section<'_>) -> AccessLog {
         output: output.unwrap_or(LogOutput::Stdout),
         sample: sample.unwrap_or(defaults::SAMPLE),
     }
+}
+
+/// Reads `[slow]`.
+pub(super) fn slow(mut section: Section<'_>) -> Slow {
+    // Five parts of the window each keep so many of every route; a kept request takes one or two KiB.
+    let keep = section.integer("keep", 0..=200, defaults::SLOW_KEEP);
+    let window = Duration::from_secs(10)..=Duration::from_secs(86_400);
+    let slow = Slow {
+        keep: usize::try_from(keep).unwrap_or_default(),
+        window: section.duration("window", window, defaults::SLOW_WINDOW),
+        query: section.boolean("query", false),
+    };
+    section.finish();
+    slow
 }
 
 fn output(value: &Value<'_>) -> Option<LogOutput> {

@@ -9,9 +9,12 @@ use super::value::Value;
 const SHORTEST: usize = 8;
 /// Longer ones do not fit a header.
 const LONGEST: usize = 256;
-const EXPECTED: &str = "\"env:NAME\" with the name of an environment variable, or 8 to 256 visible ASCII characters";
+/// The same for what is sent to others, whose tokens may be long.
+const LONGEST_FIELD: usize = 4096;
+const SECRET: &str = "8 to 256 visible ASCII characters";
+const FIELD: &str = "1 to 4096 visible ASCII characters, with spaces between them";
 
-/// A secret, 8 to 256 visible ASCII characters.
+/// A secret: 8 to 256 visible ASCII characters, or a field's value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     value: Arc<str>,
@@ -32,13 +35,28 @@ impl Secret {
         self.variable.as_ref().map_or("(secret)".to_owned(), |name| format!("env:{name}"))
     }
 
+    /// The secret, for whom it is meant to be told to.
+    pub fn reveal(&self) -> &str {
+        &self.value
+    }
+
     /// Reads `"env:NAME"` or the secret itself.
     pub(super) fn read(value: &Value<'_>) -> Option<Secret> {
-        let text = value.text(EXPECTED)?;
+        Secret::read_as(value, SECRET, is_usable)
+    }
+
+    /// Reads `"env:NAME"` or the value of a field that is sent to others.
+    pub(super) fn read_field(value: &Value<'_>) -> Option<Secret> {
+        Secret::read_as(value, FIELD, is_field)
+    }
+
+    fn read_as(value: &Value<'_>, expected: &str, is_usable: fn(&str) -> bool) -> Option<Secret> {
+        let wanted = format!("\"env:NAME\" with the name of an environment variable, or {expected}");
+        let text = value.text(&wanted)?;
         let Some(name) = text.strip_prefix("env:") else {
             if !is_usable(text) {
                 // Not `expected`, which would show what was found.
-                value.spot.error(format_args!("expected {EXPECTED}"));
+                value.spot.error(format_args!("expected {wanted}"));
                 return None;
             }
             return Some(Secret { value: text.into(), variable: None });
@@ -46,9 +64,7 @@ impl Secret {
         match std::env::var(name) {
             Ok(found) if is_usable(&found) => Some(Secret { value: found.into(), variable: Some(name.into()) }),
             Ok(_) => {
-                value
-                    .spot
-                    .error(format_args!("the environment variable {name} is not 8 to 256 visible ASCII characters"));
+                value.spot.error(format_args!("the environment variable {name} is not {expected}"));
                 None
             }
             Err(_) => {
@@ -61,6 +77,11 @@ impl Secret {
 
 fn is_usable(text: &str) -> bool {
     (SHORTEST..=LONGEST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn is_field(text: &str) -> bool {
+    let is_text = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+    (1..=LONGEST_FIELD).contains(&text.len()) && is_text && text.trim_ascii() == text
 }
 
 impl fmt::Debug for Secret {

@@ -3,18 +3,21 @@
 //! What is shown is what holds, profiles applied and defaults filled in; written back as TOML it is the same
 //! configuration, which a test keeps true.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use http::Uri;
 use serde_json::{Map, Value, json};
 
 use super::backend::show_address;
 use super::purge::shown_field;
+use super::tracing::{PROTOCOLS, TRUSTS};
 use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
 use super::{
     Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, Hedge, IfSlow,
     Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, Purge, Retry, Route, RouteCache, Server, Tls,
-    TlsVersion,
+    TlsVersion, Tracing,
 };
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
@@ -26,7 +29,7 @@ use crate::tail::{probation, rate};
 impl Config {
     /// The effective configuration. In the place of a secret stands where it comes from.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut shown = json!({
             "server": server(&self.server),
             "cache": shared_cache(&self.cache),
             "log": { "level": self.log.level.as_str().to_ascii_lowercase() },
@@ -43,10 +46,53 @@ impl Config {
                 "sample": show_ratio(self.access_log.sample),
             },
             "listener": self.listeners.iter().map(listener).collect::<Vec<_>>(),
+            "slow": {
+                "keep": self.slow.keep,
+                "window": show_duration(self.slow.window),
+                "query": self.slow.query,
+            },
             "pool": self.pools.iter().map(|p| pool(p)).collect::<Vec<_>>(),
             "route": self.routes.iter().map(|r| route(r)).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(config) = &self.tracing {
+            shown["tracing"] = tracing(config);
+        }
+        shown
     }
+}
+
+fn tracing(tracing: &Tracing) -> Value {
+    let keep = &tracing.keep;
+    json!({
+        "endpoint": url(&tracing.endpoint),
+        "protocol": word(&PROTOCOLS, tracing.protocol),
+        "sample": show_ratio(tracing.sample),
+        "keep": {
+            "slow": keep.slow.map_or("off".to_owned(), show_duration),
+            "failed": keep.failed,
+            "hedged": keep.hedged,
+            "shed": keep.shed,
+            "rate": show_rate(tracing.keep_rate),
+        },
+        "trust": word(&TRUSTS, tracing.trust),
+        "service_name": tracing.service_name,
+        "resource": tracing.resource.iter().cloned().collect::<BTreeMap<_, _>>(),
+        "headers": tracing.headers.iter().map(|(name, value)| (name.as_str(), value.shown())).collect::<BTreeMap<_, _>>(),
+        "query": tracing.query,
+        "queue": tracing.queue,
+        "timeout": time(tracing.timeout),
+    })
+}
+
+/// A URL as a user would write it.
+fn url(url: &Uri) -> String {
+    let text = url.to_string();
+    if url.path() == "/" { text.trim_end_matches('/').to_owned() } else { text }
+}
+
+/// The word for one of a few values.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, other)| *other == value).map_or("", |(word, _)| word)
 }
 
 fn shared_cache(cache: &Cache) -> Value {

@@ -23,7 +23,10 @@ use super::chunks::Chunks;
 use super::date::restore_date;
 use super::linger;
 use super::overdue::Overdue;
+use crate::clock;
 use crate::last_word::LastWord;
+use crate::pace::Pace;
+use crate::units::Tick;
 
 /// Bytes of the next requests kept while a response is pending; then the client waits.
 const READ_AHEAD: usize = 64 * 1024;
@@ -51,7 +54,9 @@ pub(super) struct Framed {
     head_due: bool,
     /// How long a write may wait for the client; pingora gives bodies a clock, but neither heads nor flushes.
     patience: Duration,
-    stall: Option<Pin<Box<tokio::time::Sleep>>>,
+    stall: Option<(Tick, Pin<Box<tokio::time::Sleep>>)>,
+    /// How long writes of the present request have waited for the client.
+    pace: Pace,
     /// The answer in case that none comes in time.
     overdue: Overdue,
     /// Whom the peer speaks for, if it has said so.
@@ -71,6 +76,7 @@ impl Framed {
             head_due: false,
             patience: linger::TIME,
             stall: None,
+            pace: Pace::default(),
             overdue: Overdue::default(),
             told: None,
             holds_back: false,
@@ -94,6 +100,11 @@ impl Framed {
         self.overdue.word().clone()
     }
 
+    /// Where the client's slowness is noted.
+    pub(super) fn pace(&self) -> Pace {
+        self.pace.clone()
+    }
+
     /// How long one write may wait for the client.
     pub(super) fn patience(&self) -> Duration {
         self.patience
@@ -107,12 +118,18 @@ impl Framed {
     /// What a write came to, or a timeout when it has waited for too long.
     fn unless_stalled<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.stall = None;
+            if let Some((since, _)) = self.stall.take() {
+                self.pace.waited(clock::now().since(since));
+            }
             return polled;
         }
         let patience = self.patience;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        stall.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let (since, stall) = self.stall.get_or_insert_with(|| (clock::now(), Box::pin(tokio::time::sleep(patience))));
+        let since = *since;
+        stall.as_mut().poll(cx).map(|()| {
+            self.pace.waited(clock::now().since(since));
+            Err(io::ErrorKind::TimedOut.into())
+        })
     }
 
     /// Keeps the head that `bufs` begin with, if one is due: its length.
@@ -166,6 +183,7 @@ impl Framed {
     pub(super) fn expect(&mut self, rest: Rest) {
         self.rest = rest;
         self.head_due = true;
+        self.pace.clear();
         self.overdue.begin();
     }
 

@@ -19,6 +19,7 @@ use super::head::{self, Head, Refusal};
 use super::hit::{Hit, NoHit};
 use super::plain::Plain;
 use super::reply::{self, Pending, Sent};
+use super::traced::{self, SpanFacts};
 use super::vigil::Vigil;
 use crate::caller::{Link, RequestId};
 use crate::clock;
@@ -281,19 +282,23 @@ impl<'e> Front<'e> {
         let keeps = !(is_last || plain.closes || self.edge.phase() != Phase::Serving);
         let id = RequestId::of(plain.given_id);
         let without_body = hit.not_modified || plain.method == Method::Head;
+        let trace = traced::trace(snapshot.config().tracing.as_deref(), plain, &hit.client);
+        let is_recorded = trace.is_some_and(|trace| trace.sampled.is_some());
         let account = Account {
             started: now.tick,
             method: plain.method,
             protocol: "HTTP/1.1",
             status: if hit.not_modified { 304 } else { hit.ready.status().as_u16() },
             length: if without_body { 0 } else { hit.ready.length() },
-            line: self.edge.access_log().is_on().then(|| Line {
+            line: (is_recorded || self.edge.access_log().is_on()).then(|| Line {
                 time: now.wall,
                 client: hit.client.address,
                 host: Cow::Borrowed(plain.host),
                 path: path(plain, hit),
                 id: Cow::Borrowed(id.as_bytes()),
                 generation: snapshot.generation(),
+                trace,
+                span: is_recorded.then(|| SpanFacts::of(plain, &hit.client)),
             }),
         };
         let write = |out: &mut Vec<u8>| {

@@ -27,6 +27,7 @@ mod refusal;
 mod reply;
 mod stream_hit;
 mod streams;
+mod traced;
 mod vigil;
 
 use std::pin::{Pin, pin};
@@ -128,12 +129,15 @@ async fn connection<SV, C, B>(
         };
         // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none.
         let request: Answering<'_> = match is_short {
-            true => Box::pin(link.clone().scope(short.answer(handed.into_short(*shutdown.borrow())))),
+            true => {
+                let pace = handed.framed.pace();
+                Box::pin(link.clone().scope(pace.scope(short.answer(handed.into_short(*shutdown.borrow())))))
+            }
             false => {
-                let last_word = handed.framed.last_word();
+                let (last_word, pace) = (handed.framed.last_word(), handed.framed.pace());
                 let answer = proxy.process_new_http(handed.into_session(), &shutdown);
                 let answer = async { answer.await.map(|reused| reused.consume().0) };
-                Box::pin(link.clone().scope(last_word.scope(answer)))
+                Box::pin(link.clone().scope(last_word.scope(pace.scope(answer))))
             }
         };
         let cut = pin!(edge.cut());

@@ -70,6 +70,7 @@ impl Redirect {
             stale: None,
             reason: Termination::Done,
             request_id: "",
+            trace: None,
             generation: edge.peek().generation(),
         });
     }

@@ -102,6 +102,7 @@ pub(super) fn log(edge: &Edge, refusal: Refusal, client: Option<IpAddr>, line: (
         stale: None,
         reason,
         request_id: "",
+        trace: None,
         generation: edge.peek().generation(),
     });
 }

@@ -14,6 +14,7 @@ use super::framed::Rest;
 use super::head::Request;
 use super::hit::{Hit, NoHit};
 use super::plain::Plain;
+use super::traced::{self, SpanFacts};
 use crate::cache::status::Outcome;
 use crate::cache::validate;
 use crate::caller::{Link, RequestId};
@@ -75,6 +76,8 @@ pub(super) fn answer(
         };
         let id = RequestId::of(plain.given_id);
         let Ok(head) = head(&hit, &snapshot, &id, link, wall) else { return Some(session) };
+        let trace = traced::trace(snapshot.config().tracing.as_deref(), &plain, &hit.client);
+        let is_recorded = trace.is_some_and(|trace| trace.sampled.is_some());
         let without_body = hit.not_modified || plain.method == Method::Head;
         let body = if without_body { Vec::new() } else { hit.ready.bytes().collect() };
         let account = Account {
@@ -83,13 +86,15 @@ pub(super) fn answer(
             protocol: "HTTP/2",
             status: head.status.as_u16(),
             length: if without_body { 0 } else { hit.ready.length() },
-            line: edge.access_log().is_on().then(|| Line {
+            line: (is_recorded || edge.access_log().is_on()).then(|| Line {
                 time: wall,
                 client: hit.client.address,
                 host: Cow::Owned(plain.host.to_owned()),
                 path: Cow::Owned(super::front::path(&plain, &hit).into_owned()),
                 id: Cow::Owned(id.as_bytes().to_vec()),
                 generation: snapshot.generation(),
+                trace,
+                span: is_recorded.then(|| SpanFacts::of(&plain, &hit.client).into_owned()),
             }),
         };
         (head, body, account, hit.route.clone())

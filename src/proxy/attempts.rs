@@ -18,6 +18,7 @@ use super::{deadlines, reported};
 use crate::cache::validate::Mismatch;
 use crate::clock;
 use crate::tail::signals::Kind;
+use crate::telemetry::visits;
 use crate::units::Tick;
 use crate::upstream::attempt::is_pushback;
 use crate::upstream::{Attempt, Connections, Failure, Member, Request};
@@ -63,6 +64,7 @@ impl Attempts {
             told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
             timeouts: route.pool.config().timeouts.clone(),
+            trace: exchange.trace,
         };
         let conditional = !matches!(exchange.condition, Condition::None);
         Attempts { exchange, wire, conditional, made: 0 }
@@ -114,7 +116,7 @@ impl Attempts {
     pub(super) async fn open(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         loop {
             let (member, attempt) = self.begin_admitted().await?;
-            match self.wire.open(&member, &self.numbered(request, Kind::Primary)?).await {
+            match self.wire.open(&member, &self.numbered(request, Kind::Primary)?, attempt.entry()).await {
                 Ok(http) => return Ok(Leg { member, http, attempt }),
                 Err(failure) => self.after_failure(Some(attempt), failure, Wait::Always).await?,
             }
@@ -196,8 +198,16 @@ impl Attempts {
         let mut seen = self.exchange.seen.lock();
         seen.tried.push(member.clone());
         seen.began.get_or_insert(now);
+        let word = match kind {
+            Kind::Primary if self.made == 0 => visits::Kind::First,
+            Kind::Primary => visits::Kind::Retry,
+            Kind::Copy => visits::Kind::Hedge,
+            Kind::Probe => visits::Kind::Probe,
+        };
         self.made += u32::from(kind == Kind::Primary);
-        route.pool.begin(member, kind, &route.hedging, now)
+        let mut attempt = route.pool.begin(member, kind, &route.hedging, now);
+        attempt.tell(self.exchange.visits.enter(member.backend.shared_name(), word, now));
+        attempt
     }
 
     /// The request as it is sent for one more time, told which time it is.
@@ -218,6 +228,7 @@ impl Attempts {
     /// little, and longer where many have been closed already.
     pub(super) fn give_up(&self, run: Option<Run>, patience: Duration) {
         let Some(run) = run else { return };
+        run.attempt.entry().given_up(clock::now());
         let pool = &self.exchange.route.pool;
         let may_close = pool.may_close(clock::now());
         let patience = if may_close { patience } else { self.wire.timeouts.first_byte };

@@ -8,18 +8,20 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use super::deadlines::Patience;
 use super::exchange::Exchange;
 use super::parts::Part;
+use crate::cache::server_timing::Said;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
 use crate::caller::{Client, Link};
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
+use crate::pace::Pace;
 use crate::snapshot::{Route, Snapshot};
 use crate::tail::class::Class;
 use crate::tail::queue::Shed;
 use crate::tail::rate::Decision;
-use crate::telemetry::Termination;
 use crate::telemetry::metrics::InFlight;
+use crate::telemetry::{Termination, Trace, Visits};
 use crate::units::Tick;
 use crate::upstream::gate::Permit;
 use crate::upstream::{Attempt, Failure};
@@ -52,6 +54,8 @@ pub struct Ctx {
     pub port: Option<u16>,
     /// The value of `X-Request-Id`.
     pub request_id: Option<HeaderValue>,
+    /// Its place in a trace, if there are traces.
+    pub trace: Option<Trace>,
     /// How important it is.
     pub class: Class,
     /// Its place at the backends, until it is handed to what goes on there.
@@ -74,6 +78,18 @@ pub struct Ctx {
     pub newest_purge: u64,
     /// What went on upstream.
     pub exchange: Option<Arc<Exchange>>,
+    /// The attempts, as they are remembered.
+    pub visits: Arc<Visits>,
+    /// How long it waited for what others were fetching, beside waiting for the cache's lock.
+    pub collapsed: Duration,
+    /// When its response's head was handed to the client's connection.
+    pub headed: Option<Tick>,
+    /// How long its client keeps it waiting.
+    pub pace: Option<Pace>,
+    /// What its origin said of its own time.
+    pub origin: Vec<Said>,
+    /// The trace it is part of, if that is kept.
+    pub trace_id: Option<u128>,
     /// The attempt of an upgraded connection, which pingora carries natively.
     pub upgraded: Option<Attempt>,
     /// Why the connection for an upgrade failed.
@@ -139,6 +155,7 @@ impl Ctx {
             host: String::new(),
             port: None,
             request_id: None,
+            trace: None,
             class: Class::default(),
             permit: None,
             queued: None,
@@ -150,6 +167,12 @@ impl Ctx {
             asked: None,
             newest_purge: 0,
             exchange: None,
+            visits: Arc::default(),
+            collapsed: Duration::ZERO,
+            headed: None,
+            pace: Pace::of_this_connection(),
+            origin: Vec::new(),
+            trace_id: None,
             upgraded: None,
             upgrade_failure: None,
             bodyless: false,

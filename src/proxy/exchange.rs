@@ -18,6 +18,7 @@ use crate::cache::validate::Mismatch;
 use crate::clock;
 use crate::snapshot::Route;
 use crate::tail::race::{Hedge, NoHedge};
+use crate::telemetry::{Trace, Visits};
 use crate::units::Tick;
 use crate::upstream::gate::Permit;
 use crate::upstream::{Failure, Member};
@@ -53,6 +54,10 @@ pub struct Exchange {
     pub made: Tick,
     /// Its place at the backends, while it needs one.
     permit: Mutex<Option<Permit>>,
+    /// The attempts, as they are remembered.
+    pub visits: Arc<Visits>,
+    /// The trace that backends are told of, if there is one.
+    pub trace: Option<Trace>,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
@@ -79,6 +84,8 @@ impl Exchange {
             for_all: false,
             made: clock::now(),
             permit: Mutex::default(),
+            visits: Arc::default(),
+            trace: None,
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
@@ -108,6 +115,11 @@ impl Exchange {
     /// Others wait for the answer too.
     pub(super) fn awaited_by(self, waiters: Option<Arc<AtomicU32>>) -> Exchange {
         Exchange { waiters, ..self }
+    }
+
+    /// Its attempts are remembered there, as parts of this trace.
+    pub(super) fn noting(self, visits: Arc<Visits>, trace: Option<Trace>) -> Exchange {
+        Exchange { visits, trace, ..self }
     }
 
     /// How many requests wait for the answer, this one among them.
@@ -171,6 +183,8 @@ pub struct Seen {
     pub began: Option<Tick>,
     /// From there to the last byte of a backend, or to where it was given up.
     pub took: Option<Duration>,
+    /// How long the response's body was waited for.
+    pub body_wait: Duration,
     /// When the whole of the request's body had been sent for the first time.
     pub uploaded: Option<Tick>,
     /// Whether the answer is that to a HEAD and stands for no body.

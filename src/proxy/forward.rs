@@ -152,6 +152,7 @@ impl UpstreamSession {
         self.has_interim |= !self.has_final_head();
         self.judge_rest().await?;
         if let (Some(leg), Some(attempts), true) = (&self.leg, &self.attempts, self.has_final_head()) {
+            leg.attempt.entry().used();
             self.rescue = self.asked.take().and_then(|asked| Rescue::of(asked, leg, attempts.exchange())).map(Box::new);
         }
         Ok(())
@@ -246,11 +247,13 @@ impl UpstreamSession {
             attempts.fail(&mut leg.attempt, Failure::TotalTimeout);
             return Err(Failure::TotalTimeout);
         }
+        let asked = clock::now();
         let read = match (self.upload.as_mut(), self.rescue.as_mut()) {
             (Some(upload), _) => upload.until_body(leg, attempts.exchange()).await,
             (None, Some(rescue)) => rescue.read(leg, attempts).await,
             (None, None) => leg.http.read_body().await,
         };
+        attempts.exchange().seen.lock().body_wait += clock::now().since(asked);
         match (&read, self.upload.as_mut()) {
             (Err(failure), _) => attempts.fail(&mut leg.attempt, *failure),
             // The answer is whole: what is left of the request would wait for a reader that does not come.

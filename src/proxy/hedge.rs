@@ -11,6 +11,7 @@ use super::leg::{Headed, Leg, Run};
 use crate::clock;
 use crate::tail::race::{self, Action, Event, NoHedge, Race};
 use crate::tail::signals::Kind;
+use crate::telemetry::visits;
 use crate::units::Tick;
 use crate::upstream::deferrals::Deferral;
 use crate::upstream::{Attempt, Connection, Failure, Request};
@@ -314,7 +315,8 @@ pub(super) fn probe(attempts: &Attempts, request: &RequestHeader, now: Tick) {
     let (pool, hedging) = (&exchange.route.pool, &exchange.route.hedging);
     let Some(delay) = hedging.delay().filter(|_| exchange.copying.is_ok()) else { return };
     let Some(member) = pool.probed(now) else { return };
-    let attempt = pool.begin(&member, Kind::Probe, hedging, now);
+    let mut attempt = pool.begin(&member, Kind::Probe, hedging, now);
+    attempt.tell(exchange.visits.enter(member.backend.shared_name(), visits::Kind::Probe, now));
     pool.counters().probe_sent();
     let run = attempts.wire().run(member, attempt, numbered(request, 2, Kind::Probe));
     let connections = Arc::clone(&attempts.wire().connections);

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::deadlines::Told;
+use super::traced;
 use crate::clock;
 use crate::config::UpstreamTimeouts;
 use crate::tail::deadline::Deadline;
+use crate::telemetry::{Dial, Entry, Trace};
 use crate::upstream::{Attempt, Connection, Connections, Failure, Member, Request};
 
 /// Of a response that nobody waits for, the most that is read so that its connection can be used again.
@@ -40,6 +42,8 @@ pub(super) struct Wire {
     pub told: Told,
     /// The pool's clocks.
     pub timeouts: UpstreamTimeouts,
+    /// The trace that backends are told of, if there is one.
+    pub trace: Option<Trace>,
 }
 
 /// A connection on which a head has come.
@@ -56,19 +60,29 @@ pub(super) struct Run {
 
 impl Wire {
     /// Gets a connection and writes the head of a request. How a backend is spoken to is decided here.
-    pub(super) async fn open(&self, member: &Member, request: &Request) -> Result<Box<Connection>, Failure> {
+    pub(super) async fn open(
+        &self,
+        member: &Member,
+        request: &Request,
+        entry: &Entry,
+    ) -> Result<Box<Connection>, Failure> {
         let mut left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
         let mut http = match self.connections.take(member.key) {
             Some(kept) => kept,
             None => {
+                let begun = clock::now();
                 let connecting = self.connections.connect(&member.peer);
                 let connected = tokio::time::timeout(left, connecting).await.unwrap_or(Err(Failure::Deadline))?;
-                left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
+                let now = clock::now();
+                entry.dialled(dial(&connected, now.since(begun)));
+                left = self.deadline.left(now).ok_or(Failure::Deadline)?;
                 connected
             }
         };
         http.set_patience(self.timeouts.write, self.timeouts.between_bytes);
-        http.send(request, &self.told.lines(left)).await?;
+        let mut lines = self.told.lines(left);
+        traced::tell_in(&mut lines, self.trace, entry);
+        http.send(request, &lines).await?;
         Ok(http)
     }
 
@@ -91,15 +105,16 @@ impl Wire {
     /// Starts an attempt at `member` without a body.
     pub(super) fn run(&self, member: Arc<Member>, attempt: Attempt, request: Result<Request, Failure>) -> Run {
         let (wire, asked) = (self.clone(), member.clone());
+        let entry = attempt.entry().clone();
         let going = Box::pin(async move {
             let request = request?;
-            let mut http = wire.open(&asked, &request).await?;
+            let mut http = wire.open(&asked, &request, &entry).await?;
             match wire.read_head(&mut http).await {
                 // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
                 Err(Failure::ClosedEarly) if !http.is_fresh() && wire.idempotent => {}
                 read => return read.map(|()| http),
             }
-            let mut http = wire.open(&asked, &request).await?;
+            let mut http = wire.open(&asked, &request, &entry).await?;
             wire.read_head(&mut http).await.map(|()| http)
         });
         Run { member, attempt, going }
@@ -111,6 +126,12 @@ impl Wire {
         let going = Box::pin(async move { wire.read_head(&mut http).await.map(|()| http) });
         Run { member: leg.member, attempt: leg.attempt, going }
     }
+}
+
+/// What making this connection took of the time until it stood.
+fn dial(http: &Connection, took: Duration) -> Dial {
+    let tls = http.handshake().unwrap_or_default().min(took);
+    Dial { connect: took - tls, tls }
 }
 
 impl Run {

@@ -10,12 +10,14 @@ use super::ctx::{Ctx, Unlogged};
 use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
-use crate::cache::status::StaleUse;
+use super::{timeline, traced};
+use crate::cache::status::{Path, StaleUse};
 use crate::clock;
 use crate::edge::Edge;
 use crate::last_word::LastWord;
 use crate::tail::queue::Shed;
-use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::telemetry::slow::{self, SlowRequest};
+use crate::telemetry::{CacheResult, Method, Record, RouteMetrics, Termination, Timeline};
 use crate::upstream::Failure;
 
 /// The answer to a fault; `None` when nobody is left to read one. Notes the cause.
@@ -87,6 +89,11 @@ fn throttled(ctx: &Ctx) -> Option<&'static str> {
     seen.or(ctx.upgrade_failure).filter(|failure| *failure == Failure::Throttled).map(Failure::as_str)
 }
 
+/// Why the request got no place at the backends, if that is so.
+pub(super) fn shed(ctx: &Ctx) -> Option<&'static str> {
+    ctx.shed.map(Shed::as_str).or_else(|| throttled(ctx))
+}
+
 fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
     if failure == Failure::BodyRefused {
         return body_too_large();
@@ -129,7 +136,8 @@ fn internal_fault(e: &Error, session: &Session, _ctx: &Ctx) -> Refusal {
 /// Writes the access log's line and counts.
 pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &mut Ctx) {
     if ctx.unlogged.take().is_none() {
-        return; // a refresh is nobody's request
+        // A refresh is nobody's request, but part of a trace.
+        return refreshed(edge, session, ctx);
     }
     if let Some(e) = e {
         // A body that broke off after its head was sent ends here without an answer of ours.
@@ -151,7 +159,7 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         _ => None,
     };
     let cache = outcome.as_ref().map_or(CacheResult::None, |outcome| CacheResult::of(outcome.word().as_str()));
-    let stale = outcome.and_then(|outcome| outcome.stale).map(StaleUse::as_str);
+    let stale = outcome.as_ref().and_then(|outcome| outcome.stale).map(StaleUse::as_str);
     if let Some(stale) = stale {
         edge.metrics().stale_served(stale);
     }
@@ -159,6 +167,15 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     let method = &session.req_header().method;
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(method), status, cache, duration);
+    if let Some(headed) = ctx.headed {
+        counters.first_byte(headed.since(ctx.started));
+    }
+    if let Some(Path::Forward { why, collapsed, .. }) = outcome.map(|outcome| outcome.path) {
+        counters.forwarded(why.as_str());
+        if let Some(answered) = collapsed {
+            counters.collapsed(if answered { "answered" } else { "in-vain" });
+        }
+    }
     edge.metrics().terminated(reason);
     let request = session.req_header();
     let request = Request {
@@ -167,37 +184,100 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         protocol: version(request.version),
         bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
-    write(edge, ctx, &request, Line { reason, status, cache, stale, duration });
+    let line = Line { reason, status, cache, stale, duration };
+    let timeline = timeline::of(session, ctx, duration);
+    ctx.trace_id = traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
+    time(counters, ctx, &request, &line, timeline);
+    write(edge, ctx, &request, &line);
+}
+
+/// A refresh has ended.
+fn refreshed(edge: &Edge, session: &Session, ctx: &Ctx) {
+    let duration = clock::now().since(ctx.started);
+    let request = session.req_header();
+    let request = Request { method: &request.method, uri: &request.uri, protocol: "", bytes: 0 };
+    let status = session.response_written().map_or(0, |r| r.status.as_u16());
+    let reason = ctx.ended.unwrap_or(Termination::Done);
+    let line = Line { reason, status, cache: CacheResult::None, stale: None, duration };
+    // No page has a place for it.
+    let _trace = traced::end(
+        edge,
+        ctx,
+        &request,
+        &line,
+        Some(&session.req_header().headers),
+        &timeline::of(session, ctx, duration),
+    );
+}
+
+/// Counts where the time of a request went, and keeps it if it is among the slowest.
+fn time(counters: &RouteMetrics, ctx: &Ctx, request: &Request<'_>, line: &Line, timeline: Timeline) {
+    let duration = line.duration;
+    counters.sent(line.cache, request.bytes);
+    if line.status == 101 {
+        // Its time was that of a tunnel.
+        return;
+    }
+    counters.phases(duration, &timeline.phases);
+    if let Some(took) = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().took) {
+        counters.upstream(took);
+    }
+    if let Some(trace_id) = ctx.trace_id {
+        counters.sampled(trace_id, duration, clock::wall());
+    }
+    if !counters.is_slow(duration) {
+        return;
+    }
+    let target = request.uri.path_and_query().map_or("", |target| target.as_str());
+    counters.keep(SlowRequest {
+        time: ctx.wall,
+        method: slow::clipped(request.method.as_str()),
+        host: Some(slow::clipped(&ctx.host)),
+        path: Some(slow::target(target, ctx.snapshot.config().slow)),
+        status: line.status,
+        cache: line.cache,
+        reason: line.reason,
+        backend: Sent::of(ctx).backend.map(|backend| backend.shared_name()),
+        request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned(),
+        trace_id: ctx.trace_id,
+        origin: ctx.origin.clone(),
+        timeline,
+    });
 }
 
 /// Writes the line of a request that was dropped in its midst, and counts it.
-pub(super) fn cut(ctx: &Ctx, unlogged: &Unlogged) {
+pub(super) fn cut(ctx: &mut Ctx, unlogged: &Unlogged) {
     let edge = &unlogged.edge;
     let duration = clock::now().since(ctx.started);
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(&unlogged.method), 0, CacheResult::None, duration);
     edge.metrics().terminated(Termination::Cut);
     let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, stale: None, duration };
-    write(edge, ctx, &Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 }, line);
+    let request = Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 };
+    let timeline = timeline::of_dropped(ctx, duration);
+    ctx.trace_id = traced::end(edge, ctx, &request, &line, None, &timeline);
+    time(counters, ctx, &request, &line, timeline);
+    write(edge, ctx, &request, &line);
 }
 
 /// What of the request's head is logged.
-struct Request<'a> {
-    method: &'a http::Method,
-    uri: &'a http::Uri,
-    protocol: &'static str,
-    bytes: u64,
+pub(super) struct Request<'a> {
+    pub method: &'a http::Method,
+    pub uri: &'a http::Uri,
+    pub protocol: &'static str,
+    pub bytes: u64,
 }
 
-struct Line {
-    reason: Termination,
-    status: u16,
-    cache: CacheResult,
-    stale: Option<&'static str>,
-    duration: Duration,
+/// What of its end is.
+pub(super) struct Line {
+    pub reason: Termination,
+    pub status: u16,
+    pub cache: CacheResult,
+    pub stale: Option<&'static str>,
+    pub duration: Duration,
 }
 
-fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
+fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line) {
     let sent = Sent::of(ctx);
     let backend = sent.backend.as_deref();
     let upstream_time = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().took);
@@ -221,10 +301,11 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: Line) {
         hedge: sent.hedge,
         priority: ctx.route.as_ref().map(|_| ctx.class.as_str()),
         queue_time: ctx.queued,
-        shed: ctx.shed.map(Shed::as_str).or_else(|| throttled(ctx)),
+        shed: shed(ctx),
         stale: line.stale,
         reason: line.reason,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+        trace: ctx.trace.map(|trace| trace.id),
         generation: ctx.snapshot.generation(),
     });
 }

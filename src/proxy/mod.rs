@@ -32,6 +32,8 @@ mod rescue;
 mod respond;
 mod resume;
 mod slow;
+mod timeline;
+mod traced;
 mod upload;
 mod upstream;
 mod uses;
@@ -294,6 +296,7 @@ impl ProxyHttp for Proxy {
             session.set_proxy_tasks_enabled(true);
         }
         ctx.answered = true;
+        ctx.headed.get_or_insert_with(crate::clock::now);
         respond::add_headers(session, ctx, response)
     }
 

@@ -130,7 +130,9 @@ pub(super) async fn answer(shared: &Shared, session: &mut Session, ctx: &mut Ctx
             Place::Other(ahead) => {
                 part.waited = true;
                 let wait = route.config.cache.collapse_wait.min(route.config.timeout / 2);
-                ahead.wait(Patience::clamp(ctx.patience, wait, clock::now())).await;
+                let begun = clock::now();
+                ahead.wait(Patience::clamp(ctx.patience, wait, begun)).await;
+                ctx.collapsed += clock::now().since(begun);
             }
         }
     }
@@ -221,6 +223,7 @@ async fn send(
     body: Option<(Found, Span)>,
 ) -> Result<()> {
     ctx.answered = true;
+    ctx.headed = Some(clock::now());
     respond::add_headers(session, ctx, &mut head)?;
     session.write_response_header(Box::new(head), body.is_none()).await?;
     let Some((found, Span { start: mut at, end })) = body else { return Ok(()) };

@@ -12,7 +12,7 @@ use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::ctx::Ctx;
-use super::{deadlines, identity, priority};
+use super::{deadlines, identity, priority, traced};
 use crate::cache::{self, device};
 use crate::caller::Client;
 use crate::config;
@@ -37,7 +37,7 @@ pub(super) struct Refusal {
 /// Normalises, routes and limits; after it `ctx` knows the client, host and route.
 pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     let peer = session.client_addr().and_then(|a| a.as_inet()).map(|a| a.ip());
-    let from = if session.subrequest_ctx.is_some() { From::Refresh } else { From::Client(peer) };
+    let from = if session.subrequest_ctx.is_some() { From::Refresh { cause: peer } } else { From::Client(peer) };
     if session.req_header().version == http::Version::HTTP_10 {
         // RFC 9110 §15.2: such a client knows no interim responses.
         session.as_downstream_mut().set_ignore_info_resp(true);
@@ -64,31 +64,35 @@ fn authority(request: &mut RequestHeader) -> Result<(), Refusal> {
 pub(super) enum From {
     /// A client at this address.
     Client(Option<IpAddr>),
-    /// A request that came through here caused it: what its header still says is to be believed.
-    Refresh,
+    /// A request of a client at this address caused it. It is made of the bytes of that request, not of what was left of its
+    /// fields, so what these say is to be believed no more than there.
+    Refresh {
+        /// Who caused it.
+        cause: Option<IpAddr>,
+    },
 }
 
 /// The same without a connection: what the request is, for whom, and by which route.
 pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> Result<(), Refusal> {
-    let peer = match from {
-        From::Client(peer) => peer,
-        From::Refresh => None,
-    };
+    let (From::Client(peer) | From::Refresh { cause: peer }) = from;
     ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
     ctx.client.secure = ctx.link.as_ref().is_some_and(|link| link.secure);
     if !request.headers.contains_key(http::header::UPGRADE) {
         super::upstream::strip_nominated(request);
     }
     identity::forget_lookalikes(request);
-    match from {
-        From::Refresh => ctx.client.trusted = true,
-        From::Client(_) if !ctx.client.trusted => identity::forget_told(request),
-        From::Client(_) => {}
+    if !ctx.client.trusted {
+        identity::forget_told(request);
+    }
+    if matches!(from, From::Refresh { .. }) {
+        // Nobody waits for it, and no backend is told that somebody does.
+        ctx.client = Client { trusted: ctx.client.trusted, ..Client::default() };
     }
     identity::note_scheme(&ctx.client, request);
     identity::tell_subject(ctx, request);
     ctx.patience = deadlines::take(request, ctx.started);
     ctx.request_id = Some(identity::request_id(&request.headers));
+    ctx.trace = traced::enter(request, ctx);
     ctx.reveal = may_be_told(request, &ctx.client, &ctx.snapshot.config().cache.reveal);
     let (host, port) = host(request)?;
     let path = target(request)?;

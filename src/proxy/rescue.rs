@@ -119,6 +119,7 @@ impl Rescue {
         };
         let now = clock::now();
         self.stalls.given_up(now.since(began));
+        second.attempt.entry().used();
         // The connection of the one that has stalled is closed.
         *leg = second;
         let read = leg.http.read_body().await;
@@ -190,6 +191,7 @@ impl Rescue {
         }
         self.spent = true;
         let attempt = attempts.begin_at(&other, Kind::Copy, now);
+        attempt.entry().is_rescue();
         let nth = exchange.seen.lock().tried.len();
         let mut request = self.request.clone();
         // They are about what the client or the cache has had before.

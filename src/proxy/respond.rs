@@ -12,10 +12,12 @@ use super::caching;
 use super::ctx::Ctx;
 use super::handling::Sent;
 use super::request::Refusal;
-use super::{invalidating, notes, purging, rate};
+use super::{invalidating, notes, purging, rate, timeline};
+use crate::cache::server_timing::{self, SERVER_TIMING};
 use crate::caller::X_REQUEST_ID;
 use crate::clock;
 use crate::store::ORIGINAL_DATE;
+use crate::telemetry::CacheResult;
 use crate::upstream::Failure;
 
 // As text: pingora sends a field in the spelling it was given.
@@ -50,6 +52,13 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     let date = response.headers.get(DATE).filter(|_| session.req_header().version != http::Version::HTTP_2);
     if let Some(date) = date.cloned() {
         response.insert_header(ORIGINAL_DATE, date)?;
+    }
+    if ctx.reveal {
+        let taken = clock::now().since(ctx.started);
+        let phases = timeline::of(session, ctx, taken).phases;
+        let some = phases.iter().filter(|(_, time)| !time.is_zero()).map(|(phase, time)| (phase.as_str(), time));
+        let cache = CacheResult::of(outcome.word().as_str()).as_str();
+        response.append_header(SERVER_TIMING, server_timing::write(name, cache, taken, some))?;
     }
     rate::tell(ctx, response)?;
     response.append_header(VIA, snapshot.via(http::Version::HTTP_11).clone())?;
@@ -128,6 +137,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }
+    ctx.headed.get_or_insert_with(clock::now);
     let headless = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), false).await?;
     if !headless {

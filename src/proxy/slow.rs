@@ -67,7 +67,9 @@ pub(super) async fn refresh(shared: &Shared, session: &Session, ctx: &mut Ctx) {
         }
     };
     // Not longer than the client waits for anything.
-    ahead.wait(Patience::clamp(ctx.patience, patience, clock::now())).await;
+    let begun = clock::now();
+    ahead.wait(Patience::clamp(ctx.patience, patience, begun)).await;
+    ctx.collapsed += clock::now().since(begun);
     ctx.cache.refreshed = Some(match look(shared, session, ctx, &route, &primary) {
         Copy::Fresh => Refreshed::InTime,
         Copy::Updating | Copy::Usable if is_full => Refreshed::Overload,

@@ -16,7 +16,8 @@ use super::ctx::Ctx;
 use super::exchange::{Condition, Exchange, ExchangeRef};
 use super::hedge;
 use super::resume::{self, Resume};
-use super::{deadlines, identity, reported, rescue};
+use super::{deadlines, identity, reported, rescue, traced};
+use crate::cache::server_timing;
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
@@ -24,6 +25,7 @@ use crate::config::Hedge;
 use crate::snapshot::Route;
 use crate::tail::race::NoHedge;
 use crate::tail::signals::Kind;
+use crate::telemetry::visits;
 use crate::upstream::Failure;
 
 /// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
@@ -78,6 +80,9 @@ pub(super) fn prepare(
         reduce(&route, request)?;
     }
     identity::forward(ctx, authority.as_ref(), request)?;
+    if let Some(attempt) = &ctx.upgraded {
+        traced::tell(ctx.trace, attempt.entry(), request)?;
+    }
     ctx.asked = Some(clock::wall());
     // A body that pingora sends again is counted again.
     ctx.received = 0;
@@ -113,7 +118,7 @@ pub(super) fn prepare(
         let waiters = key.and_then(|key| shared.lock.of(key));
         let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         let rescue = rescue::terms(session, request, ctx);
-        let permit = ctx.permit.take();
+        let (permit, visits, trace) = (ctx.permit.take(), ctx.visits.clone(), ctx.trace);
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
@@ -124,6 +129,7 @@ pub(super) fn prepare(
                 .hurried(patience, for_all)
                 .rescuing(rescue)
                 .admitted(permit)
+                .noting(visits, trace)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         let exchange = exchange.clone();
@@ -224,11 +230,13 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
     }
     if let Some(attempt) = &mut ctx.upgraded {
         attempt.answered(response, clock::now());
+        attempt.entry().used();
         if response.status == StatusCode::SWITCHING_PROTOCOLS {
             attempt.tunnelled();
             ctx.permit = None;
         }
     }
+    ctx.origin = server_timing::read(&response.headers);
     let nominated: Vec<HeaderName> = response
         .headers
         .get_all(CONNECTION)
@@ -270,7 +278,9 @@ pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>,
     let now = clock::now();
     let picked = route.pool.pick(&[], Kind::Primary, now, &mut fastrand::Rng::new());
     let member = picked.inspect_err(|failure| ctx.upgrade_failure = Some(*failure))?;
-    ctx.upgraded = Some(route.pool.begin(&member, Kind::Primary, &route.hedging, now));
+    let mut attempt = route.pool.begin(&member, Kind::Primary, &route.hedging, now);
+    attempt.tell(ctx.visits.enter(member.backend.shared_name(), visits::Kind::First, now));
+    ctx.upgraded = Some(attempt);
     let mut peer = (*member.peer).clone();
     peer.options.read_timeout = Some(route.pool.config().timeouts.idle);
     Ok(Box::new(peer))

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Unit;
 
-use super::histogram::Histogram;
+use super::histogram::Reading;
 use super::names::{self, Definition, Kind};
 use super::tally::Tally;
 
@@ -69,8 +69,7 @@ impl Family<'_> {
     }
 
     /// One histogram.
-    pub(super) fn histogram<const N: usize>(&mut self, labels: [&str; N], histogram: &Histogram) -> fmt::Result {
-        let reading = histogram.read();
+    pub(super) fn histogram<const N: usize>(&mut self, labels: [&str; N], reading: &Reading) -> fmt::Result {
         self.sample(&labels, |encoder| {
             encoder.encode_histogram::<NoLabelSet>(reading.sum, reading.count, &reading.buckets, None)
         })

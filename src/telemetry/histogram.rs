@@ -32,7 +32,7 @@ const BOUNDS_NANOS: [u64; BUCKETS - 1] = [
 ];
 
 /// The bounds and one bucket for what is longer.
-const BUCKETS: usize = 17;
+pub(super) const BUCKETS: usize = 17;
 
 /// Counts of durations by bucket, and their sum.
 #[derive(Debug, Default)]
@@ -60,9 +60,8 @@ impl Histogram {
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_NANOS.partition_point(|bound| *bound < nanos);
         let counts = self.0.here();
-        counts.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        counts.buckets[bucket(duration)].fetch_add(1, Ordering::Relaxed);
         counts.sum.fetch_add(nanos, Ordering::Relaxed);
     }
 
@@ -75,6 +74,21 @@ impl Histogram {
         let sum = self.0.all().fold(0u64, |sum, counts| sum.wrapping_add(counts.sum.load(Ordering::Relaxed)));
         let count = buckets.iter().map(|(_, n)| n).sum();
         Reading { sum: sum as f64 / 1e9, count, buckets }
+    }
+}
+
+/// The place of the bucket that a duration is counted in.
+pub(super) fn bucket(duration: Duration) -> usize {
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    BOUNDS_NANOS.partition_point(|bound| *bound < nanos)
+}
+
+impl Reading {
+    /// The same with `count` more that took no time.
+    pub fn and_instant(mut self, count: u64) -> Reading {
+        self.buckets[0].1 += count;
+        self.count += count;
+        self
     }
 }
 

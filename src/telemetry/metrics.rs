@@ -15,12 +15,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::histogram::Histogram;
-use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
+use super::labels::ReloadResult;
 use super::lane::Lane;
 use super::names;
-use super::shards::Sharded;
+use super::route::RouteMetrics;
 use super::tally::Tally;
 use super::termination::Termination;
+use super::traces::TraceMetrics;
+use super::visits::Dial;
+use crate::config;
+use crate::units::Tick;
 
 /// All counters of the process; clones share them.
 #[derive(Clone, Debug)]
@@ -48,6 +52,7 @@ pub(super) struct Registered {
     pub(super) connections_refused: Counter,
     pub(super) connections_failed: Tally,
     pub(super) access_log_dropped: Counter,
+    pub(super) traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -74,12 +79,18 @@ impl Metrics {
             connections_refused: Counter::default(),
             connections_failed: Tally::new(names::CONNECTION_FAILURES),
             access_log_dropped: Counter::default(),
+            traces: TraceMetrics::new(),
         }))
     }
 
     /// The handle of the route `name`: the same for every snapshot that has it.
     pub fn route(&self, name: &str) -> Arc<RouteMetrics> {
         self.0.routes.write().entry(name.to_owned()).or_insert_with(|| Arc::new(RouteMetrics::new())).clone()
+    }
+
+    /// A second passed: works out the quantiles of every route; `slow` says which requests are kept.
+    pub fn tick(&self, slow: config::Slow, now: Tick) {
+        self.0.routes.read().values().for_each(|route| route.publish(slow, now));
     }
 
     /// The handle for requests that end before they have a route: malformed, refused, unmatched.
@@ -172,6 +183,11 @@ impl Metrics {
         self.0.access_log_dropped.clone()
     }
 
+    /// What is counted of traces.
+    pub fn traces(&self) -> &TraceMetrics {
+        &self.0.traces
+    }
+
     pub(super) fn registered(&self) -> &Arc<Registered> {
         &self.0
     }
@@ -200,60 +216,12 @@ impl Drop for InFlight {
     }
 }
 
-const CELLS: usize = Method::ALL.len() * StatusClass::ALL.len() * CacheResult::ALL.len();
-
-/// What is counted for one route: 3 KiB of counters for each core, one for each combination of labels.
-#[derive(Debug)]
-pub struct RouteMetrics {
-    requests: Sharded<Box<[AtomicU64]>>,
-    pub(super) rate_limited: Tally,
-    pub(super) duration: Histogram,
-}
-
-impl RouteMetrics {
-    fn new() -> RouteMetrics {
-        RouteMetrics {
-            requests: Sharded::new(|| (0..CELLS).map(|_| AtomicU64::new(0)).collect()),
-            rate_limited: Tally::new(names::RATE_SCOPES),
-            duration: Histogram::default(),
-        }
-    }
-
-    /// Counts a request over a rate; `scope` is one of [`names::RATE_SCOPES`].
-    pub fn rate_limited(&self, scope: &str) {
-        self.rate_limited.add(scope);
-    }
-
-    /// Counts a request that has ended. `status` is what the client got, 0 if no response was begun; `duration` is
-    /// from its head read to its last byte sent.
-    pub fn record(&self, method: Method, status: u16, cache: CacheResult, duration: Duration) {
-        let class = StatusClass::of(status).index();
-        let cell = (method.index() * StatusClass::ALL.len() + class) * CacheResult::ALL.len() + cache.index();
-        if let Some(count) = self.requests.here().get(cell) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.duration.observe(duration);
-    }
-
-    /// Every combination of labels that has occurred, with its count.
-    pub(super) fn requests(&self) -> impl Iterator<Item = (Method, StatusClass, CacheResult, u64)> + '_ {
-        let labels = Method::ALL.iter().flat_map(|method| {
-            StatusClass::ALL
-                .iter()
-                .flat_map(move |class| CacheResult::ALL.iter().map(move |cache| (*method, *class, *cache)))
-        });
-        labels.enumerate().filter_map(|(cell, (method, class, cache))| {
-            let of = |counts: &[AtomicU64]| counts.get(cell).map_or(0, |count| count.load(Ordering::Relaxed));
-            let count: u64 = self.requests.all().map(|counts| of(counts)).sum();
-            (count > 0).then_some((method, class, cache, count))
-        })
-    }
-}
-
 /// What is counted for one pool.
 #[derive(Debug)]
 pub struct PoolMetrics {
     pub(super) first_byte: Histogram,
+    pub(super) connect: Histogram,
+    pub(super) tls: Histogram,
     pub(super) retries: Tally,
     pub(super) hedges_sent: Counter,
     pub(super) hedges: Tally,
@@ -271,6 +239,8 @@ impl PoolMetrics {
     fn new() -> PoolMetrics {
         PoolMetrics {
             first_byte: Histogram::default(),
+            connect: Histogram::default(),
+            tls: Histogram::default(),
             retries: Tally::new(names::RETRY_REASONS),
             hedges_sent: Counter::default(),
             hedges: Tally::new(names::HEDGE_RESULTS),
@@ -342,6 +312,14 @@ impl PoolMetrics {
         self.first_byte.observe(duration);
     }
 
+    /// Counts a new connection to a backend, by what it took.
+    pub fn dialled(&self, dial: Dial) {
+        self.connect.observe(dial.connect);
+        if !dial.tls.is_zero() {
+            self.tls.observe(dial.tls);
+        }
+    }
+
     /// Counts a retry; `reason` is one of [`names::RETRY_REASONS`].
     pub fn retry(&self, reason: &str) {
         self.retries.add(reason);
@@ -353,6 +331,7 @@ impl PoolMetrics {
 pub struct BackendMetrics {
     pub(super) attempts: Tally,
     pub(super) ejections: Tally,
+    pub(super) probations: Counter,
     pub(super) pushbacks: Counter,
     pub(super) health_checks: Tally,
 }
@@ -362,6 +341,7 @@ impl BackendMetrics {
         BackendMetrics {
             attempts: Tally::new(names::ATTEMPT_RESULTS),
             ejections: Tally::new(names::EJECTION_REASONS),
+            probations: Counter::default(),
             pushbacks: Counter::default(),
             health_checks: Tally::new(names::HEALTH_CHECK_RESULTS),
         }
@@ -375,6 +355,11 @@ impl BackendMetrics {
     /// Counts an answer by which it said "not now".
     pub fn pushed_back(&self) {
         self.pushbacks.inc();
+    }
+
+    /// Counts that it was put on probation.
+    pub fn put_on_probation(&self) {
+        self.probations.inc();
     }
 
     /// Counts an ejection; `reason` is one of [`names::EJECTION_REASONS`].
@@ -391,31 +376,7 @@ impl BackendMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_combination_of_labels_has_its_own_counter() {
-        let route = RouteMetrics::new();
-        for method in Method::ALL {
-            for status in [0, 100, 200, 300, 400, 500] {
-                for cache in CacheResult::ALL {
-                    route.record(*method, status, *cache, Duration::ZERO);
-                }
-            }
-        }
-        assert_eq!(route.requests().count(), CELLS);
-        assert!(route.requests().all(|(.., n)| n == 1));
-        assert_eq!(route.duration.read().count, CELLS as u64);
-    }
-
-    #[test]
-    fn a_count_comes_back_under_the_labels_it_was_made_with() {
-        let route = RouteMetrics::new();
-        route.record(Method::Post, 503, CacheResult::Bypass, Duration::from_millis(3));
-        assert_eq!(
-            route.requests().collect::<Vec<_>>(),
-            [(Method::Post, StatusClass::ServerError, CacheResult::Bypass, 1)]
-        );
-    }
+    use crate::telemetry::{CacheResult, Method, StatusClass};
 
     #[test]
     fn two_snapshots_share_the_counters_of_a_route() {

@@ -9,6 +9,9 @@
 use super::labels::{CacheResult, Method, ReloadResult, StatusClass};
 use super::lane::Lane;
 use super::termination::Termination;
+use super::timeline::Phase;
+use super::traces::{Dropped, EXPORTS};
+use crate::trace::sampling::Reason;
 
 /// One metric.
 #[derive(Debug, PartialEq)]
@@ -148,6 +151,13 @@ pub const SHED_REASONS: &[&str] = &["queue-full", "queue-timeout", "deadline", "
 pub const STALE_REASONS: &[&str] =
     &["stale-while-revalidate", "stale-if-slow", "stale-if-overloaded", "stale-if-error", "max-stale", "other"];
 
+/// Why a request went forward: the words of `cache::status::Fwd`, RFC 9211's tokens.
+pub const FORWARDS: &[&str] =
+    &["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial", "other"];
+
+/// What came of waiting for another's fetch.
+pub const COLLAPSES: &[&str] = &["answered", "in-vain"];
+
 /// What became of a body that stalled or broke off on a route whose bodies are rescued.
 pub const RESCUE_RESULTS: &[&str] = &["spliced", "lost", "failed", "denied", "other"];
 
@@ -227,6 +237,22 @@ definitions! {
         "Requests ended, by what the client got";
     REQUEST_DURATION: "hedgerow_request_duration_seconds" Histogram Some(Unit::Seconds), &[ROUTE],
         "Time from a request's head read to its last response byte sent";
+    FIRST_BYTE: "hedgerow_request_first_byte_seconds" Histogram Some(Unit::Seconds), &[ROUTE],
+        "Time from a request's head read to its response's head sent";
+    ROUTE_DURATION: "hedgerow_route_duration_seconds" Gauge Some(Unit::Seconds), &[ROUTE, words("quantile", QUANTILES)],
+        "Quantiles of request durations over the last minute";
+    ROUTE_DURATION_WINDOW: "hedgerow_route_duration_requests" Gauge None, &[ROUTE],
+        "Requests in the minute that the quantiles of durations are taken from";
+    PHASES: "hedgerow_request_phase_seconds_total" Counter Some(Unit::Seconds), &[ROUTE, words("phase", Phase::WORDS)],
+        "Time requests have spent, by what they waited for";
+    UPSTREAM_TIME: "hedgerow_request_upstream_seconds" Histogram Some(Unit::Seconds), &[ROUTE],
+        "Time from a request's first attempt at a backend to the last byte of its answer, or to giving up";
+    RESPONSE_BYTES: "hedgerow_response_body_bytes_total" Counter Some(Unit::Bytes), &[ROUTE, words("cache", CacheResult::WORDS)],
+        "Bytes of bodies sent to clients, by what the cache did";
+    FORWARDED: "hedgerow_cache_forwarded_total" Counter None, &[ROUTE, words("fwd", FORWARDS)],
+        "Requests that the cache did not answer by itself, by why";
+    COLLAPSED: "hedgerow_cache_collapsed_total" Counter None, &[ROUTE, words("result", COLLAPSES)],
+        "Requests that waited for what another was fetching, by whether that answered them";
     RATE_LIMITED: "hedgerow_rate_limited_total" Counter None, &[ROUTE, words("scope", RATE_SCOPES)],
         "Requests answered 429, by whose rate they were over";
     TERMINATIONS: "hedgerow_terminations_total" Counter None, &[words("reason", Termination::WORDS)],
@@ -239,6 +265,10 @@ definitions! {
         "Client connections open now";
     UPSTREAM_FIRST_BYTE: "hedgerow_upstream_first_byte_seconds" Histogram Some(Unit::Seconds), &[POOL],
         "Time from an attempt's start to the first byte of its response head";
+    UPSTREAM_CONNECT: "hedgerow_upstream_connect_seconds" Histogram Some(Unit::Seconds), &[POOL],
+        "How long new connections to backends took, without the TLS handshake";
+    UPSTREAM_TLS: "hedgerow_upstream_tls_seconds" Histogram Some(Unit::Seconds), &[POOL],
+        "How long TLS handshakes with backends took";
     ATTEMPTS: "hedgerow_attempts_total" Counter None, &[POOL, BACKEND, words("result", ATTEMPT_RESULTS)],
         "Requests sent to a backend, by what became of them";
     RETRIES: "hedgerow_retries_total" Counter None, &[POOL, words("reason", RETRY_REASONS)],
@@ -257,6 +287,8 @@ definitions! {
         "Rescues of bodies that stalled or broke off, by what became of them";
     EJECTIONS: "hedgerow_ejections_total" Counter None, &[POOL, BACKEND, words("reason", EJECTION_REASONS)],
         "Times a backend was taken out";
+    PROBATIONS: "hedgerow_probations_total" Counter None, &[POOL, BACKEND],
+        "Times a backend was put on probation";
     HEALTH_CHECKS: "hedgerow_health_checks_total" Counter None, &[POOL, BACKEND, words("result", HEALTH_CHECK_RESULTS)],
         "Active health checks, by result";
     BACKEND_PUSHBACKS: "hedgerow_backend_pushbacks_total" Counter None, &[POOL, BACKEND],
@@ -337,6 +369,12 @@ definitions! {
         "Client connections that ended before HTTP began, by reason";
     ACCESS_LOG_DROPPED: "hedgerow_access_log_dropped_total" Counter None, &[],
         "Access log lines lost because the output was too slow or failed";
+    TRACES: "hedgerow_traces_recorded_total" Counter None, &[words("reason", Reason::WORDS)],
+        "Requests recorded as traces, by why";
+    TRACES_DROPPED: "hedgerow_traces_dropped_total" Counter None, &[words("reason", Dropped::WORDS)],
+        "Traces that did not reach the collector, by why";
+    TRACE_EXPORTS: "hedgerow_trace_exports_total" Counter None, &[words("result", EXPORTS)],
+        "Batches of traces sent to the collector, by whether it took them";
     BUILD: "hedgerow_build_info" Info None, &[Label { name: "version", values: Values::Constant }],
         "The version that is running";
     PROCESS_CPU: "process_cpu_seconds_total" Counter Some(Unit::Seconds), &[],
@@ -392,6 +430,7 @@ mod tests {
             BACKEND_STATES,
             ATTEMPT_RESULTS,
             RETRY_REASONS,
+            FORWARDS,
             RESCUE_RESULTS,
             EJECTION_REASONS,
             HEALTH_CHECK_RESULTS,

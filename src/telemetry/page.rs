@@ -8,10 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 
+use super::exemplars::{self, Exemplar};
 use super::family::Families;
 use super::metrics::{Metrics, Registered};
 use super::names;
@@ -145,12 +147,17 @@ impl Metrics {
     /// The page, to be served as [`CONTENT_TYPE`]. Empty if it cannot be written, which a scraper takes for a
     /// failed scrape (a page must end with `# EOF`).
     pub fn render(&self, scrape: Scrape) -> String {
-        let page = Page { counters: self.registered().clone(), scrape, process: Process::read() };
+        let exemplars = Arc::<Mutex<Vec<_>>>::default();
+        let process = Process::read();
+        let page = Page { counters: self.registered().clone(), scrape, process, exemplars: exemplars.clone() };
         let mut registry = Registry::default();
         registry.register_collector(Box::new(page));
         let mut written = String::new();
         match text::encode(&mut written, &registry) {
-            Ok(()) => written,
+            Ok(()) => {
+                exemplars::splice(&mut written, names::REQUEST_DURATION.name, &exemplars.lock());
+                written
+            }
             Err(error) => {
                 log::error!("cannot write the metrics page: {error}");
                 String::new()
@@ -164,6 +171,8 @@ struct Page {
     counters: Arc<Registered>,
     scrape: Scrape,
     process: Process,
+    /// One place for each bucket of durations that was written.
+    exemplars: Arc<Mutex<Vec<Option<Exemplar>>>>,
 }
 
 impl Collector for Page {
@@ -192,7 +201,43 @@ impl Page {
             Ok(())
         })?;
         page.family(&names::REQUEST_DURATION, |family| {
-            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.duration))
+            routes.iter().try_for_each(|(route, metrics)| {
+                self.exemplars.lock().extend(metrics.exemplars());
+                family.histogram([route], &metrics.durations())
+            })
+        })?;
+        page.family(&names::FIRST_BYTE, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.first_bytes()))
+        })?;
+        page.family(&names::ROUTE_DURATION, |family| {
+            routes.iter().try_for_each(|(route, metrics)| {
+                each_quantile(&metrics.latencies(), |quantile, seconds| family.gauge([route, quantile], seconds))
+            })
+        })?;
+        page.family(&names::ROUTE_DURATION_WINDOW, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.gauge([route], metrics.latencies().count))
+        })?;
+        page.family(&names::PHASES, |family| {
+            routes.iter().try_for_each(|(route, metrics)| {
+                metrics
+                    .phase_seconds()
+                    .try_for_each(|(phase, seconds)| family.counter([route, phase.as_str()], seconds))
+            })
+        })?;
+        page.family(&names::UPSTREAM_TIME, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.histogram([route], &metrics.upstream.read()))
+        })?;
+        page.family(&names::RESPONSE_BYTES, |family| {
+            routes.iter().try_for_each(|(route, metrics)| {
+                let mut sent = metrics.bytes().filter(|(_, bytes)| *bytes > 0);
+                sent.try_for_each(|(cache, bytes)| family.counter([route, cache.as_str()], bytes))
+            })
+        })?;
+        page.family(&names::FORWARDED, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.tally([route], &metrics.forwarded))
+        })?;
+        page.family(&names::COLLAPSED, |family| {
+            routes.iter().try_for_each(|(route, metrics)| family.tally([route], &metrics.collapsed))
         })?;
         page.family(&names::RATE_LIMITED, |family| {
             let mut routed = routes.iter().filter(|(route, _)| *route != names::UNROUTED);
@@ -208,7 +253,13 @@ impl Page {
         let pools = self.counters.pools.read();
         let backends = self.counters.backends.read();
         page.family(&names::UPSTREAM_FIRST_BYTE, |family| {
-            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.first_byte))
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.first_byte.read()))
+        })?;
+        page.family(&names::UPSTREAM_CONNECT, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.connect.read()))
+        })?;
+        page.family(&names::UPSTREAM_TLS, |family| {
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.tls.read()))
         })?;
         page.family(&names::ATTEMPTS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.attempts))
@@ -226,7 +277,7 @@ impl Page {
         })?;
         page.family(&names::POOL_QUEUED, |family| sampled.iter().try_for_each(|p| family.gauge([&p.pool], p.queued)))?;
         page.family(&names::QUEUE_TIME, |family| {
-            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.queued))
+            pools.iter().try_for_each(|(pool, metrics)| family.histogram([pool], &metrics.queued.read()))
         })?;
         page.family(&names::SHED, |family| {
             pools.iter().try_for_each(|(pool, metrics)| {
@@ -239,6 +290,9 @@ impl Page {
         })?;
         page.family(&names::EJECTIONS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.ejections))
+        })?;
+        page.family(&names::PROBATIONS, |family| {
+            backends.iter().try_for_each(|((pool, backend), m)| family.counter([pool, backend], m.probations.get()))
         })?;
         page.family(&names::HEALTH_CHECKS, |family| {
             backends.iter().try_for_each(|((pool, backend), m)| family.tally([pool, backend], &m.health_checks))
@@ -367,6 +421,9 @@ impl Page {
         page.counter(&names::CONNECTIONS_REFUSED, self.counters.connections_refused.get())?;
         page.family(&names::CONNECTIONS_FAILED, |family| family.tally([], &self.counters.connections_failed))?;
         page.counter(&names::ACCESS_LOG_DROPPED, self.counters.access_log_dropped.get())?;
+        page.family(&names::TRACES, |family| family.tally([], &self.counters.traces.recorded))?;
+        page.family(&names::TRACES_DROPPED, |family| family.tally([], &self.counters.traces.dropped))?;
+        page.family(&names::TRACE_EXPORTS, |family| family.tally([], &self.counters.traces.exports))?;
         page.family(&names::BUILD, |family| family.info([env!("CARGO_PKG_VERSION")]))
     }
 
@@ -387,10 +444,14 @@ fn quantiles(
     mut write: impl FnMut(&str, &str, f64) -> fmt::Result,
 ) -> fmt::Result {
     let both = names::HEDGING.iter().zip([with, without]);
-    for (hedging, latencies) in both.filter(|(_, latencies)| latencies.count > 0) {
-        for (quantile, value) in names::QUANTILES.iter().zip(latencies.quantiles()) {
-            write(hedging, quantile, value.as_secs_f64())?;
-        }
+    for (hedging, latencies) in both {
+        each_quantile(latencies, |quantile, seconds| write(hedging, quantile, seconds))?;
     }
     Ok(())
+}
+
+/// Writes the quantiles of a window if it holds samples: `quantile`, seconds.
+fn each_quantile(latencies: &Latencies, mut write: impl FnMut(&str, f64) -> fmt::Result) -> fmt::Result {
+    let mut known = names::QUANTILES.iter().zip(latencies.quantiles()).filter(|_| latencies.count > 0);
+    known.try_for_each(|(quantile, value)| write(quantile, value.as_secs_f64()))
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use super::labels::CacheResult;
 use super::termination::Termination;
 use crate::config::LogFormat;
+use crate::trace::context::TraceId;
 
 /// The keys of a line, in order.
 pub const KEYS: &[&str] = &[
@@ -38,6 +39,7 @@ pub const KEYS: &[&str] = &[
     "stale",
     "reason",
     "request_id",
+    "trace_id",
     "generation",
 ];
 
@@ -88,6 +90,8 @@ pub struct Record<'a> {
     pub reason: Termination,
     /// The value of `X-Request-Id`.
     pub request_id: &'a str,
+    /// Its trace, if it belongs to one.
+    pub trace: Option<TraceId>,
     /// Generation of the configuration it was answered under.
     pub generation: u64,
 }
@@ -135,6 +139,10 @@ impl Record<'_> {
         out.text("stale", self.stale)?;
         out.text("reason", Some(self.reason.as_str()))?;
         out.text("request_id", present(self.request_id))?;
+        match self.trace {
+            Some(trace) => out.bare_text("trace_id", format_args!("{trace}"))?,
+            None => out.absent("trace_id")?,
+        }
         out.number("generation", self.generation)?;
         out.end()
     }
@@ -322,6 +330,7 @@ pub(super) mod tests {
         stale: None,
         reason: Termination::Done,
         request_id: "4f",
+        trace: None,
         generation: 3,
     };
 
@@ -362,7 +371,7 @@ pub(super) mod tests {
                 r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"bytes":1024,"duration":0.012345,"#,
                 r#""upstream_time":null,"route":"static","pool":null,"backend":null,"cache":"hit","attempts":0,"#,
                 r#""hedge":null,"priority":"default","queue_time":null,"shed":null,"stale":null,"reason":"done","#,
-                r#""request_id":"4f","generation":3}"#,
+                r#""request_id":"4f","trace_id":null,"generation":3}"#,
                 "\n"
             )
         );
@@ -376,7 +385,7 @@ pub(super) mod tests {
                 "time=1970-01-01T00:00:00.000Z client=127.0.0.1 method=GET host=shop.example ",
                 r#"path="/a?b=c" protocol=HTTP/1.1 status=200 bytes=1024 duration=0.012345 "#,
                 "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- priority=default queue_time=- shed=- stale=- reason=done ",
-                "request_id=4f generation=3\n"
+                "request_id=4f trace_id=- generation=3\n"
             )
         );
     }
@@ -404,6 +413,14 @@ pub(super) mod tests {
             let example = example.lines().next().unwrap();
             assert!(KEYS[1..].iter().all(|key| example.contains(key)), "{example}");
         }
+    }
+
+    #[test]
+    fn a_trace_is_its_digits() {
+        let record = Record { trace: Some(TraceId::of(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736)), ..SAMPLE };
+        let written = line(&record, LogFormat::Json);
+        assert!(written.contains(r#","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","#), "{written}");
+        assert!(line(&record, LogFormat::Logfmt).contains(" trace_id=4bf92f3577b34da6a3ce929d0e0e4736 "));
     }
 
     #[test]

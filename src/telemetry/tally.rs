@@ -27,8 +27,13 @@ impl Tally {
 
     /// Counts the word at `index`; out of range counts nothing.
     pub fn add_at(&self, index: usize) {
+        self.add_many_at(index, 1);
+    }
+
+    /// Counts the word at `index` so many times.
+    pub fn add_many_at(&self, index: usize, many: u64) {
         if let Some(count) = self.counts.here().get(index) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(many, Ordering::Relaxed);
         }
     }
 

@@ -53,6 +53,32 @@ words! {
 }
 
 impl Termination {
+    /// Whether it is the edge's, a backend's or the operator's doing, and not the client's.
+    pub const fn is_fault(self) -> bool {
+        match self {
+            Termination::NoBackend
+            | Termination::Shed
+            | Termination::ConnectFailed
+            | Termination::ConnectTimeout
+            | Termination::UpstreamTimeout
+            | Termination::UpstreamClosed
+            | Termination::UpstreamInvalid
+            | Termination::Deadline
+            | Termination::Cut
+            | Termination::Internal => true,
+            Termination::Done
+            | Termination::ClientClosed
+            | Termination::ClientTimeout
+            | Termination::HeadTooLarge
+            | Termination::UriTooLong
+            | Termination::BadRequest
+            | Termination::BodyTooLarge
+            | Termination::MethodRefused
+            | Termination::NoRoute
+            | Termination::RateLimited => false,
+        }
+    }
+
     /// The status sent when the cause is known before a response was begun; `None` where the response is the
     /// backend's own, or nobody is left to read one.
     pub const fn status(self) -> Option<u16> {

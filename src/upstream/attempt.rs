@@ -12,6 +12,7 @@ use super::pool::Pool;
 use crate::clock;
 use crate::tail::hedging::Hedging;
 use crate::tail::signals::{Kind, Trial};
+use crate::telemetry::Entry;
 use crate::units::Tick;
 
 /// How far an attempt came.
@@ -36,6 +37,8 @@ pub struct Attempt {
     nth: u32,
     is_tunnel: bool,
     outcome: Outcome,
+    /// Where its request remembers it.
+    entry: Entry,
 }
 
 impl Attempt {
@@ -49,13 +52,23 @@ impl Attempt {
         now: Tick,
     ) -> Attempt {
         let nth = backend.sent();
-        let (trial, outcome) = (Some(trial), Outcome::Open);
-        Attempt { pool, backend, route, trial, started: now, kind, nth, is_tunnel: false, outcome }
+        let (trial, outcome, entry) = (Some(trial), Outcome::Open, Entry::default());
+        Attempt { pool, backend, route, trial, started: now, kind, nth, is_tunnel: false, outcome, entry }
     }
 
     /// The backend asked.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
+    }
+
+    /// What becomes of it is told there from now on.
+    pub fn tell(&mut self, entry: Entry) {
+        self.entry = entry;
+    }
+
+    /// Where its request remembers it.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
     }
 
     /// When it was asked.
@@ -79,6 +92,7 @@ impl Attempt {
     pub fn answered(&mut self, head: &ResponseHeader, now: Tick) -> Duration {
         let status = head.status.as_u16();
         self.outcome = Outcome::Answered { status };
+        self.entry.headed(status, now);
         let pushback = is_pushback(head);
         self.backend.accepted(!pushback, now);
         if pushback {
@@ -113,6 +127,7 @@ impl Attempt {
     /// The attempt failed at `now`.
     pub fn failed(&mut self, failure: Failure, now: Tick) {
         self.outcome = Outcome::Failed(failure);
+        self.entry.failed(failure.termination().as_str(), now);
         if let Some(trial) = &mut self.trial {
             self.backend.signals().failed(trial, self.pool.usual(), now);
         }
@@ -139,8 +154,11 @@ impl Drop for Attempt {
             Outcome::Open => "cancelled",
         };
         self.backend.counters().attempt(result);
+        let now = clock::now();
+        if let Some(dial) = self.entry.ended(now) {
+            self.pool.counters().dialled(dial);
+        }
         if let Some(trial) = self.trial.take() {
-            let now = clock::now();
             let elapsed = now.since(self.started);
             // Cancelled after it was late, it would have taken longer; cancelled before, nothing is known.
             if self.outcome == Outcome::Open && self.kind == Kind::Primary && trial.is_late(elapsed) {

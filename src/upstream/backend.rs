@@ -22,7 +22,7 @@ use crate::units::Tick;
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
-    name: String,
+    name: Arc<str>,
     counters: Arc<BackendMetrics>,
     /// When it joined the pool; slow start counts from here or from its last recovery.
     joined: Tick,
@@ -59,7 +59,7 @@ impl Backend {
     ) -> Backend {
         Backend {
             address,
-            name: address.to_string(),
+            name: address.to_string().into(),
             counters,
             joined: now,
             signals: Signals::default(),
@@ -80,6 +80,11 @@ impl Backend {
     /// The address as text.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same, to be kept.
+    pub fn shared_name(&self) -> Arc<str> {
+        self.name.clone()
     }
 
     /// Where its attempts are counted.
@@ -250,6 +255,7 @@ impl Backend {
                 self.load.reset();
                 self.counters.ejected(reason.as_str());
             }
+            (_, State::Probation) => self.counters.put_on_probation(),
             // It is as fast as its peers, or nothing is known: what it took before it was tried is not the measure.
             (State::Probation, _) => self.signals.ewma.reset(),
             _ => {}

@@ -9,6 +9,7 @@
 
 pub mod busy;
 pub mod client;
+mod collector;
 pub mod edge;
 mod folder;
 mod gate;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use client::{Client, Request, fetch, get};
+pub use collector::{Collector, Span};
 pub use folder::Folder;
 pub use gate::Gate;
 pub use headers::{Headers, Member};

@@ -71,6 +71,11 @@ impl Connection {
         }))
     }
 
+    /// How long its TLS handshake took; `None` without TLS.
+    pub fn handshake(&self) -> Option<Duration> {
+        self.io.handshake()
+    }
+
     /// Whether this is its first exchange.
     pub fn is_fresh(&self) -> bool {
         self.is_fresh

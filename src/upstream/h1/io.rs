@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::FutureExt;
@@ -40,6 +41,15 @@ impl Io {
             ErrorKind::TimedOut => Failure::ConnectionTimeout,
             _ => Failure::ConnectFailed,
         })
+    }
+
+    /// How long the TLS handshake took, as pingora has timed it; `None` without TLS.
+    pub(super) fn handshake(&self) -> Option<Duration> {
+        match self {
+            Io::Plain(_) => None,
+            // The first layer is the socket's.
+            Io::Tls(stream) => stream.get_timing_digest().get(1)?.as_ref()?.establishment_duration,
+        }
     }
 
     /// Reads into what room `buffer` has; 0 at the end.
