@@ -82,6 +82,8 @@ struct RouteView {
     budget_level: f64,
     /// 0.1 to 1.
     governor_scale: f64,
+    /// Of whole requests, hits too.
+    duration_ms: LatencyView,
     first_byte_ms: LatencyView,
     first_byte_without_hedging_ms: LatencyView,
 }
@@ -163,6 +165,7 @@ impl RouteView {
             hedge_delay_ms: sample.delay.map(milliseconds),
             budget_level: thousandths(sample.level),
             governor_scale: thousandths(sample.scale),
+            duration_ms: LatencyView::of(&route.metrics.latencies()),
             first_byte_ms: LatencyView::of(&sample.with_hedging),
             first_byte_without_hedging_ms: LatencyView::of(&sample.without_hedging),
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::labels::CacheResult;
-use super::spectrum::{Spectrum, Sums, Tail};
+use super::spectrum::{Mark, Spectrum, Tail};
 use super::termination::Termination;
 use super::timeline::{Phases, Timeline};
 use crate::cache::server_timing::Said;
@@ -73,7 +73,7 @@ struct Kept {
 struct Slot {
     number: u64,
     /// What had been summed up when it began.
-    before: Sums,
+    before: Mark,
     /// The slowest first.
     slowest: Vec<SlowRequest>,
 }
@@ -137,7 +137,8 @@ impl Slowest {
             return;
         }
         // What there was before the first slot counts: nobody has looked yet.
-        let before = if kept.params.replace(params).is_none() { Sums::zero() } else { self.spectrum.sums(instant) };
+        let before =
+            if kept.params.replace(params).is_none() { Mark::default() } else { self.spectrum.sums(instant).mark() };
         kept.slots.push_back(Slot { number, before, slowest: Vec::new() });
         while kept.slots.front().is_some_and(|slot| slot.number + u64::from(SLOTS) <= number) {
             kept.slots.pop_front();
@@ -227,9 +228,9 @@ mod tests {
     fn what_is_older_than_the_window_goes_and_lets_the_next_slowest_be_seen() {
         let slowest = Slowest::new();
         slowest.turn(PARAMS, 0, at(1));
-        [90, 80, 70].map(|millis| offer(&slowest, millis));
+        [90, 80, 70].into_iter().for_each(|millis| offer(&slowest, millis));
         slowest.turn(PARAMS, 0, at(10));
-        [6, 5, 4].map(|millis| offer(&slowest, millis));
+        [6, 5, 4].into_iter().for_each(|millis| offer(&slowest, millis));
         assert_eq!(shown(&slowest), [90, 80]);
         slowest.turn(PARAMS, 0, at(50));
         assert_eq!(shown(&slowest), [6, 5]);
