@@ -17,8 +17,9 @@ run: build ## Start the demo: an edge on 127.0.0.1:8080 over three demo backends
 test: deps ## Run all tests
 	cargo test --locked
 
-e2e: e2e-deps build $(VENV)/.installed ## Drive the release binary in front of a real Flask site
+e2e: e2e-deps build $(VENV)/.installed ## Drive the release binary in front of a real Flask site, and watch it with Prometheus
 	@$(VENV)/bin/python $(SITE)/e2e.py --binary $(BINARY)
+	@$(VENV)/bin/python $(SITE)/monitoring.py --binary $(abspath $(BINARY))
 
 conformance: suite-deps build $(SUITE)/node_modules/.installed ## Run the public suite of HTTP caches beside nginx and Varnish
 	@node --test --test-reporter=spec $(SUITE)/self.test.mjs
@@ -61,7 +62,7 @@ deps:
 	@.ci/deps cargo cc cmake
 
 e2e-deps:
-	@.ci/deps python3 venv curl
+	@.ci/deps python3 venv curl prometheus
 
 # The peers are servers, which a distribution may start as it installs them: that is left to whoever owns the machine.
 # Without them the suite runs against Hedgerow alone.
