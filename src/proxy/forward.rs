@@ -179,7 +179,7 @@ impl UpstreamSession {
                 // Its answer was none of ours to use; that is no reason against the backend.
                 attempts.exchange().seen.lock().tried.pop();
                 resume.undo(&mut request);
-                self.leg = Some(attempts.ask(&request).await?);
+                self.leg = Some(Box::pin(attempts.ask(&request)).await?);
             }
         }
         Ok(())
@@ -192,7 +192,7 @@ impl UpstreamSession {
             if let Some(mismatch) = foreign(&leg, attempts.exchange()) {
                 // Neither a 304 nor an answer to HEAD has a body: the connection can be used again.
                 leg.release(&self.connections);
-                leg = attempts.ask_again(&mut request, mismatch).await?;
+                leg = Box::pin(attempts.ask_again(&mut request, mismatch)).await?;
             }
             self.confirmed = confirmed(&leg, attempts.exchange());
             self.leg = Some(leg);
@@ -204,7 +204,7 @@ impl UpstreamSession {
         }
         let Some(mut leg) = self.leg.take() else { return Err(Failure::NoBackend) };
         let read = match self.upload.as_mut() {
-            Some(upload) => upload.until_head(&mut leg, attempts).await,
+            Some(upload) => Box::pin(upload.until_head(&mut leg, attempts)).await,
             None => attempts.read_head(&mut leg).await,
         };
         let Err(failure) = read else {
@@ -247,7 +247,8 @@ impl UpstreamSession {
         }
         let read = match (self.upload.as_mut(), self.rescue.as_mut()) {
             (Some(upload), _) => upload.until_body(leg, attempts.exchange()).await,
-            (None, Some(rescue)) => rescue.read(leg, attempts).await,
+            // Boxed, as it has room for a second backend.
+            (None, Some(rescue)) => Box::pin(rescue.read(leg, attempts)).await,
             (None, None) => leg.http.read_body().await,
         };
         match (&read, self.upload.as_mut()) {

@@ -99,13 +99,12 @@ pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut 
     let has_alias = ctx.route.as_ref().is_some_and(|route| route.config.cache.key.host.is_some());
     let host = told(X_FORWARDED_HOST).filter(|_| !has_alias);
     let proto = told(X_FORWARDED_PROTO);
-    for name in OTHER_FORWARDED {
-        request.remove_header(name);
-    }
-    if request.method.is_safe() {
-        for name in OVERRIDES {
-            request.remove_header(name);
-        }
+    let is_safe = request.method.is_safe();
+    let misleads = |name: &&HeaderName| {
+        OTHER_FORWARDED.contains(&name.as_str()) || (is_safe && OVERRIDES.contains(&name.as_str()))
+    };
+    while let Some(name) = request.headers.keys().find(misleads).cloned() {
+        request.remove_header(&name);
     }
     for name in [X_FORWARDED_FOR, FORWARDED] {
         request.remove_header(name);

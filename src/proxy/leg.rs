@@ -61,7 +61,8 @@ impl Wire {
         let mut http = match self.connections.take(member.key) {
             Some(kept) => kept,
             None => {
-                let connecting = self.connections.connect(&member.peer);
+                // Boxed: a handshake takes much room, which each request would carry along.
+                let connecting = Box::pin(self.connections.connect(&member.peer));
                 let connected = tokio::time::timeout(left, connecting).await.unwrap_or(Err(Failure::Deadline))?;
                 left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
                 connected
