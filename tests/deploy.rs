@@ -50,7 +50,10 @@ fn check(query: &str) {
         let metric = metric.unwrap_or_else(|| panic!("no metric is called {name}, in: {query}"));
         for label in labels {
             let is_ours = metric.labels.iter().any(|known| known.name == label);
-            assert!(is_ours || matches!(label.as_str(), "instance" | "job" | "le"), "{name} has no label {label}: {query}");
+            assert!(
+                is_ours || matches!(label.as_str(), "instance" | "job" | "le"),
+                "{name} has no label {label}: {query}"
+            );
         }
     }
 }
@@ -70,7 +73,8 @@ fn the_rules_name_metrics_that_there_are() {
     let known: Vec<&str> = RECORDING.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();
     assert!(known.len() > 5);
     for (text, least) in [(RECORDING, 10), (ALERTS, 12), (TESTS, 20)] {
-        let lines = text.lines().filter(|line| !line.trim_start().starts_with(['#', 's', 'd']) || line.contains("series"));
+        let lines =
+            text.lines().filter(|line| !line.trim_start().starts_with(['#', 's', 'd']) || line.contains("series"));
         let mut count = 0;
         for line in lines {
             for name in known.iter().filter(|name| line.contains(**name)) {

@@ -337,6 +337,44 @@ async fn a_clients_certificate_is_asked_for_and_told() {
     edge.metric_becomes("hedgerow_client_connections_failed_total", &[("reason", "handshake")], 2.0).await;
 }
 
+/// Pingora makes a refresh of its cause's bytes: the client's own words come back in it.
+#[tokio::test]
+async fn a_refresh_of_what_came_by_tls_is_one_of_https_and_for_nobody() {
+    let authority = Authority::new();
+    authority.write("shop", &["shop.example"]);
+    let origin =
+        origin(|_| Reply::ok("x").header("Cache-Control", "public, max-age=0, stale-while-revalidate=60")).await;
+    let auth = format!("client_auth = {{ ca = \"{}\", header = \"X-Subject\" }}", authority.path("ca.pem"));
+    let edge = Edge::start(&tls_conf(&origin, &authority, &["shop"], &auth)).await;
+    let forged = "GET / HTTP/1.1\r\nHost: shop.example\r\nX-Subject: CN=root\r\nX-Forwarded-Proto: http\r\nConnection: close\r\n\r\n";
+    for client in ["h1", "h2"] {
+        let before = origin.requests();
+        let asked = || async {
+            let connector = authority.client(if client == "h2" { &["h2"] } else { &[] }, Some(&["alice"]));
+            let stream = connect(&connector, edge.addr(), "shop.example").await.unwrap();
+            if client == "h1" {
+                let answer = said(stream, forged).await;
+                assert!(answer.ends_with("\r\n\r\nx"), "{answer}");
+            } else {
+                let request = http::Request::get("https://shop.example/").header("x-subject", "CN=root");
+                Streams::over(stream).await.ask(request.body(()).unwrap(), None).await.unwrap();
+            }
+        };
+        asked().await;
+        asked().await;
+        origin
+            .until("a refresh", |origin| {
+                origin.requests() > before + 1 || (client == "h2" && origin.requests() > before)
+            })
+            .await;
+    }
+    let seen = origin.seen("/");
+    assert!(seen.iter().all(|seen| field(seen, "x-forwarded-proto") == "https"), "{seen:#?}");
+    assert_eq!(field(&seen[0], "x-subject"), "CN=alice");
+    assert!(seen[1..].iter().all(|seen| field(seen, "x-subject") != "CN=root"), "{seen:#?}");
+    assert!(seen[1..].iter().any(|seen| field(seen, "x-subject").is_empty()), "{seen:#?}");
+}
+
 #[tokio::test]
 async fn http_2_serves_misses_hits_bodies_and_refusals() {
     let origin = origin(|seen| {

@@ -273,7 +273,7 @@ impl Attempts {
             if !self.retry("upstream-status", Wait::FirstAtOnce).await {
                 return leg;
             }
-            match hedge::race(self, request).await {
+            match Box::pin(hedge::race(self, request)).await {
                 Ok(better) => {
                     let connections = self.wire.connections.clone();
                     tokio::spawn(async move { leg.drain(&connections).await });

@@ -122,7 +122,7 @@ pub fn explain(edge: &Edge, question: &Question) -> Result<Explanation, String> 
     let (mut request, scheme) = build(question)?;
     let mut ctx = Ctx::new(edge.snapshot());
     let mut told = Explanation::default();
-    let placed = request::place(&mut request, From::Client(None), &mut ctx);
+    let placed = request::place(&mut request, From::Client(None), false, &mut ctx);
     told.request = format!("{} {}", request.method, shown_target(&scheme, &ctx, &request));
     if let Err(refusal) = placed {
         told.now = format!("a {} of Hedgerow's own", refusal.status);

@@ -66,11 +66,10 @@ pub(super) fn note_scheme(client: &Client, request: &mut RequestHeader) {
     }
 }
 
-/// Tells the subject of the client's certificate, and nothing else by that name.
+/// Tells the subject of the client's certificate, and nothing else by that name. A refresh is for everybody and tells none.
 pub(super) fn tell_subject(ctx: &Ctx, request: &mut RequestHeader) {
     let fields = ctx.snapshot.subject_fields();
-    // A refresh says what the request that caused it has said.
-    if fields.is_empty() || ctx.link.is_none() {
+    if fields.is_empty() {
         return;
     }
     forget_lookalikes_of(request, fields);
@@ -139,13 +138,12 @@ pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut 
     let has_alias = ctx.route.as_ref().is_some_and(|route| route.config.cache.key.host.is_some());
     let host = told(X_FORWARDED_HOST).filter(|_| !has_alias);
     let scheme = scheme(&ctx.client, request).and_then(|scheme| HeaderValue::from_str(scheme).ok());
-    for name in OTHER_FORWARDED {
-        request.remove_header(name);
-    }
-    if request.method.is_safe() {
-        for name in OVERRIDES {
-            request.remove_header(name);
-        }
+    let is_safe = request.method.is_safe();
+    let misleads = |name: &&HeaderName| {
+        OTHER_FORWARDED.contains(&name.as_str()) || (is_safe && OVERRIDES.contains(&name.as_str()))
+    };
+    while let Some(name) = request.headers.keys().find(misleads).cloned() {
+        request.remove_header(&name);
     }
     for name in [X_FORWARDED_FOR, FORWARDED] {
         request.remove_header(name);

@@ -71,7 +71,8 @@ impl Wire {
             Some(kept) => kept,
             None => {
                 let begun = clock::now();
-                let connecting = self.connections.connect(&member.peer);
+                // Boxed: a handshake takes much room, which each request would carry along.
+                let connecting = Box::pin(self.connections.connect(&member.peer));
                 let connected = tokio::time::timeout(left, connecting).await.unwrap_or(Err(Failure::Deadline))?;
                 let now = clock::now();
                 entry.dialled(dial(&connected, now.since(begun)));

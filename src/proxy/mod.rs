@@ -31,6 +31,7 @@ mod request;
 mod rescue;
 mod respond;
 mod resume;
+mod session;
 mod slow;
 mod timeline;
 mod traced;

@@ -16,7 +16,8 @@ use pingora::{Error, ErrorType, Result};
 
 use super::Proxy;
 use super::ctx::Ctx;
-use super::forward::{UpstreamSession, error};
+use super::forward::error;
+use super::session::UpstreamSession;
 use crate::bypass::Bypass;
 use crate::upstream::Failure;
 

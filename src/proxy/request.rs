@@ -45,7 +45,8 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
     if session.req_header().version == http::Version::HTTP_2 {
         authority(session.req_header_mut())?;
     }
-    place(session.req_header_mut(), from, ctx)
+    let secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    place(session.req_header_mut(), from, secure, ctx)
 }
 
 /// Gives a request of HTTP/2 the form of one of HTTP/1: `Host` for `:authority`, a target without it (RFC 9113 §8.3.1).
@@ -72,11 +73,12 @@ pub(super) enum From {
     },
 }
 
-/// The same without a connection: what the request is, for whom, and by which route.
-pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> Result<(), Refusal> {
+/// The same without a connection: what the request is, for whom, and by which route. `secure` is whether it, or what caused it,
+/// came by TLS.
+pub(super) fn place(request: &mut RequestHeader, from: From, secure: bool, ctx: &mut Ctx) -> Result<(), Refusal> {
     let (From::Client(peer) | From::Refresh { cause: peer }) = from;
     ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
-    ctx.client.secure = ctx.link.as_ref().is_some_and(|link| link.secure);
+    ctx.client.secure = secure;
     if !request.headers.contains_key(http::header::UPGRADE) {
         super::upstream::strip_nominated(request);
     }
@@ -86,7 +88,7 @@ pub(super) fn place(request: &mut RequestHeader, from: From, ctx: &mut Ctx) -> R
     }
     if matches!(from, From::Refresh { .. }) {
         // Nobody waits for it, and no backend is told that somebody does.
-        ctx.client = Client { trusted: ctx.client.trusted, ..Client::default() };
+        ctx.client = Client { trusted: ctx.client.trusted, secure, ..Client::default() };
     }
     identity::note_scheme(&ctx.client, request);
     identity::tell_subject(ctx, request);

@@ -95,7 +95,9 @@ pub(super) fn terms(session: &mut Session, request: &RequestHeader, ctx: &Ctx) -
     let stalls = ctx.route.as_ref()?.stalls.clone()?;
     let plain = request.method == Method::GET && session.as_mut().is_body_empty();
     let asked = ctx.asked.unwrap_or_else(clock::wall);
-    (plain && ctx.cache.looked_up).then(|| Terms { snapshot: ctx.snapshot.clone(), stalls, asked })
+    // Of what is known not to be stored nothing is to be had again either.
+    let may_be_stored = ctx.cache.looked_up && !session.cache.bypassing();
+    (plain && may_be_stored).then(|| Terms { snapshot: ctx.snapshot.clone(), stalls, asked })
 }
 
 impl Rescue {

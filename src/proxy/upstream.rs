@@ -40,6 +40,15 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     TRANSFER_ENCODING,
     http::header::UPGRADE,
 ];
+/// The same in responses.
+const OF_THE_CONNECTION: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    http::header::PROXY_AUTHENTICATE,
+    HeaderName::from_static("proxy-authentication-info"),
+    http::header::UPGRADE,
+];
 /// What a client must not have removed by naming it in `Connection`: it would hide where a request comes from.
 const PROTECTED: [&str; 7] =
     ["host", "content-length", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
@@ -195,8 +204,9 @@ fn authority(session: &Session, request: &RequestHeader, ctx: &Ctx) -> Option<He
 
 /// Removes what belongs to the client's connection.
 fn strip(request: &mut RequestHeader) {
-    for name in &HOP_BY_HOP {
-        request.remove_header(name);
+    // Compared, not looked up: most requests have few fields and none of these.
+    while let Some(name) = request.headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
+        request.remove_header(&name);
     }
 }
 
@@ -248,10 +258,9 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         for name in nominated.iter().filter(|name| !NEEDED.contains(name)) {
             response.remove_header(name);
         }
-        for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info", "upgrade"] {
-            response.remove_header(name);
+        while let Some(name) = response.headers.keys().find(|name| OF_THE_CONNECTION.contains(name)).cloned() {
+            response.remove_header(&name);
         }
-        response.remove_header(&CONNECTION);
     }
     if response.status == StatusCode::NO_CONTENT {
         response.remove_header(&CONTENT_LENGTH);

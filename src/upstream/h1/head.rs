@@ -16,6 +16,9 @@ pub(super) const MAX_HEAD: usize = 1024 * 1024;
 /// The most fields of one.
 const MAX_FIELDS: usize = 256;
 
+/// Room for the fields that are added on the way to the client.
+const OURS: usize = 8;
+
 /// A head.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -45,7 +48,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, Broken> {
         Err(_) => return Err(Broken),
     };
     let (Some(code), Some(version)) = (parsed.code, parsed.version) else { return Err(Broken) };
-    let mut response = ResponseHeader::build(code, Some(parsed.headers.len())).map_err(|_| Broken)?;
+    let mut response = ResponseHeader::build(code, Some(parsed.headers.len() + OURS)).map_err(|_| Broken)?;
     response.set_version(if version == 1 { Version::HTTP_11 } else { Version::HTTP_10 });
     response.set_reason_phrase(parsed.reason).map_err(|_| Broken)?;
     // A copy of just the head: what is stored of it keeps no read buffer alive.

@@ -38,16 +38,22 @@ pub struct Connections {
     tls: TransportConnector,
     shelves: [Mutex<Shelf>; SHELVES],
     count: AtomicUsize,
+    most: usize,
     is_swept: AtomicBool,
 }
 
 impl Connections {
     /// None yet.
     pub fn new() -> Arc<Connections> {
+        Connections::with_room_for(MOST)
+    }
+
+    fn with_room_for(most: usize) -> Arc<Connections> {
         Arc::new(Connections {
             tls: TransportConnector::new(None),
             shelves: std::array::from_fn(|_| Mutex::default()),
             count: AtomicUsize::new(0),
+            most,
             is_swept: AtomicBool::new(false),
         })
     }
@@ -82,7 +88,7 @@ impl Connections {
         let until = clock::now() + patience;
         let shelf = self.shelf(key);
         let mut crowded_out = None;
-        if self.count.fetch_add(1, Ordering::Relaxed) >= MOST {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
             crowded_out = oldest(&mut shelf.lock());
             if crowded_out.is_none() {
                 self.count.fetch_sub(1, Ordering::Relaxed);
@@ -138,5 +144,87 @@ async fn sweep(connections: Weak<Connections>) {
         if !has_more || connections.is_swept.swap(true, Ordering::AcqRel) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pingora::http::RequestHeader;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::upstream::Request;
+
+    /// A server that answers each read with a head, and keeps its connections.
+    async fn peer(head: &'static str) -> HttpPeer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = HttpPeer::new(listener.local_addr().unwrap(), false, String::new());
+        peer.options.idle_timeout = Some(Duration::from_secs(60));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut bytes = [0; 1024];
+                    while stream.read(&mut bytes).await.is_ok_and(|n| n > 0) {
+                        stream.write_all(head.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        peer
+    }
+
+    async fn exchange(connections: &Connections, peer: &HttpPeer) -> Box<Connection> {
+        let request = RequestHeader::build("GET", b"/", None).unwrap();
+        let mut http = connections.connect(peer).await.unwrap();
+        http.send(&Request::of(&request).unwrap(), &[]).await.unwrap();
+        http.read_head().await.unwrap();
+        http
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_there_is_room_for_and_the_oldest_goes_first() {
+        let connections = Connections::with_room_for(2);
+        let peer = peer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        let mut kept = Vec::new();
+        for _ in 0..3 {
+            kept.push(exchange(&connections, &peer).await);
+        }
+        for http in kept {
+            connections.put(7, &peer, http);
+        }
+        assert_eq!(connections.count.load(Ordering::Relaxed), 2);
+        assert!(connections.take(8).is_none(), "another peer's");
+        assert!(connections.take(7).is_some_and(|http| !http.is_fresh()));
+        assert!(connections.take(7).is_some());
+        assert!(connections.take(7).is_none());
+        assert_eq!(connections.count.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn one_whose_response_has_not_ended_does_not_wait() {
+        let connections = Connections::new();
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 103 Early Hints\r\n\r\n",
+            "HTTP/1.1 204 No Content\r\n\r\nmore",
+        ] {
+            let peer = peer(head).await;
+            connections.put(7, &peer, exchange(&connections, &peer).await);
+            assert!(connections.take(7).is_none(), "{head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_has_waited_for_too_long_is_swept_out() {
+        let connections = Connections::new();
+        let mut peer = peer("HTTP/1.1 204 No Content\r\n\r\n").await;
+        peer.options.idle_timeout = Some(Duration::ZERO);
+        connections.put(7, &peer, exchange(&connections, &peer).await);
+        assert_eq!(connections.count.load(Ordering::Relaxed), 1);
+        assert!(!connections.sweep(clock::now()));
+        assert_eq!(connections.count.load(Ordering::Relaxed), 0);
     }
 }
