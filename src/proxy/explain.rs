@@ -122,7 +122,7 @@ pub fn explain(edge: &Edge, question: &Question) -> Result<Explanation, String> 
     let (mut request, scheme) = build(question)?;
     let mut ctx = Ctx::new(edge.snapshot());
     let mut told = Explanation::default();
-    let placed = request::place(&mut request, From::Client(None), false, &mut ctx);
+    let placed = request::place(&mut request, From::Client(None), scheme == "https", &mut ctx);
     told.request = format!("{} {}", request.method, shown_target(&scheme, &ctx, &request));
     if let Err(refusal) = placed {
         told.now = format!("a {} of Hedgerow's own", refusal.status);
@@ -134,9 +134,6 @@ pub fn explain(edge: &Edge, question: &Question) -> Result<Explanation, String> 
     told.pool = Some(route.pool.name().to_owned());
     told.priority = Some(ctx.class.as_str());
     told.hedge = Some(hedge(&route, &request.method));
-    // What a trusted proxy would tell; nobody else can ask for https here.
-    let _ = request.insert_header("x-forwarded-proto", &scheme);
-    ctx.client.trusted = true;
     if !route.config.cache.enabled {
         told.now = "it is forwarded: the route's cache is off".into();
         told.hints.push("set `cache.enabled = true` for the route".into());
