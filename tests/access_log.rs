@@ -156,3 +156,35 @@ async fn a_request_cut_at_the_end_of_the_grace_period_says_so() {
         (Some("cut"), Some("/a"), Some(0))
     );
 }
+
+#[tokio::test]
+async fn older_tools_get_the_lines_they_read() {
+    let origin = Origin::start().await;
+    origin.on("/a", Reply::fresh(60, "alpha"));
+    for (format, agent) in [("common", ""), ("combined", " \"http://edge.test/\" \"Mozilla/5.0 \\x22x\\x22\"")] {
+        let folder = Folder::new();
+        let file = folder.path().join("access.log");
+        let conf = [
+            pool("web", &[origin.addr()], ""),
+            "[[route]]\npool = \"web\"\n[cache.reveal]\nclients = []\n".to_owned(),
+            format!("[access_log]\nformat = \"{format}\"\noutput = \"{}\"\n", file.display()),
+        ];
+        let edge = Edge::start(&conf.concat()).await;
+        let request =
+            Request::get("/a?b").header("Referer", "http://edge.test/").header("User-Agent", "Mozilla/5.0 \"x\"");
+        // The first goes the long way, the second is a hit of the lane.
+        for verdict in ["MISS", "HIT"] {
+            assert_eq!(edge.fetch(&request).await.expect(200).verdict(), verdict);
+        }
+        let text = eventually("two lines", || async {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            (text.lines().count() == 2).then_some(text)
+        })
+        .await;
+        for line in text.lines() {
+            let (before, after) = line.split_once("] ").expect("a time in brackets");
+            assert!(before.starts_with("127.0.0.1 - - [") && before.ends_with(" +0000"), "{line}");
+            assert_eq!(after, format!("\"GET /a?b HTTP/1.1\" 200 5{agent}"));
+        }
+    }
+}

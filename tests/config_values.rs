@@ -69,6 +69,7 @@ level = "debug"
 format = "logfmt"
 output = "./access.log"
 sample = 0.25
+slow = "2s"
 [slow]
 keep = 7
 window = "1m"
@@ -155,7 +156,7 @@ timeout = "3s"
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:62:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:63:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");

@@ -70,6 +70,9 @@ pub const TRACE_QUEUE: u64 = 4096;
 /// `tracing.timeout`
 pub const TRACE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// `access_log.slow`
+pub const LOG_SLOW: Duration = Duration::from_secs(1);
+
 /// `pool.health.interval`
 pub const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
 /// `pool.health.timeout`

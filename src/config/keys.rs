@@ -48,6 +48,7 @@ pub const KEYS: &[&str] = &[
     "access_log.format",
     "access_log.output",
     "access_log.sample",
+    "access_log.slow",
     "slow.keep",
     "slow.window",
     "slow.query",

@@ -189,6 +189,8 @@ pub struct AccessLog {
     pub output: LogOutput,
     /// The share of requests that are logged.
     pub sample: Ratio,
+    /// What took as long as this is logged whatever the share.
+    pub slow: Duration,
 }
 
 /// `[slow]`: the slowest requests of each route, for whoever operates the edge.
@@ -209,6 +211,10 @@ pub enum LogFormat {
     Json,
     /// `key=value` pairs.
     Logfmt,
+    /// Common Log Format.
+    Common,
+    /// The same with `Referer` and `User-Agent`.
+    Combined,
 }
 
 /// Where the access log goes.

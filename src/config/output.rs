@@ -106,16 +106,23 @@ pub(super) fn log(mut section: Section<'_>) -> Log {
 
 /// Reads `[access_log]`.
 pub(super) fn access_log(mut section: Section<'_>) -> AccessLog {
-    const FORMATS: [(&str, Option<LogFormat>); 3] =
-        [("json", Some(LogFormat::Json)), ("logfmt", Some(LogFormat::Logfmt)), ("off", None)];
+    const FORMATS: [(&str, Option<LogFormat>); 5] = [
+        ("json", Some(LogFormat::Json)),
+        ("logfmt", Some(LogFormat::Logfmt)),
+        ("common", Some(LogFormat::Common)),
+        ("combined", Some(LogFormat::Combined)),
+        ("off", None),
+    ];
     let format = section.optional("format").and_then(|value| value.word(&FORMATS));
     let output = section.optional("output").and_then(|value| output(&value));
     let sample = section.optional("sample").and_then(|value| value.ratio());
+    let slow = section.duration("slow", server::TIMEOUT, defaults::LOG_SLOW);
     section.finish();
     AccessLog {
         format: format.unwrap_or(Some(LogFormat::Json)),
         output: output.unwrap_or(LogOutput::Stdout),
         sample: sample.unwrap_or(defaults::SAMPLE),
+        slow,
     }
 }
 

@@ -37,6 +37,8 @@ impl Config {
                 "format": match self.access_log.format {
                     Some(LogFormat::Json) => "json",
                     Some(LogFormat::Logfmt) => "logfmt",
+                    Some(LogFormat::Common) => "common",
+                    Some(LogFormat::Combined) => "combined",
                     None => "off",
                 },
                 "output": match &self.access_log.output {
@@ -44,6 +46,7 @@ impl Config {
                     LogOutput::File(path) => file(path),
                 },
                 "sample": show_ratio(self.access_log.sample),
+                "slow": time(self.access_log.slow),
             },
             "listener": self.listeners.iter().map(listener).collect::<Vec<_>>(),
             "slow": {

@@ -10,7 +10,7 @@ use crate::edge::Edge;
 use crate::snapshot::Route;
 use crate::telemetry::slow::{self, SlowRequest};
 use crate::telemetry::tracing::record::Text;
-use crate::telemetry::{CacheResult, Course, Method, Record, Recorded, Termination, Timeline, Trace};
+use crate::telemetry::{Agent, CacheResult, Course, Method, Record, Recorded, Termination, Timeline, Trace};
 use crate::units::Tick;
 
 /// One request's, to be closed when its reply has ended.
@@ -38,6 +38,9 @@ pub(super) struct Line<'a> {
     pub generation: u64,
     pub trace: Option<Trace>,
     pub span: Option<SpanFacts<'a>>,
+    /// What Combined says of the client.
+    pub referer: Cow<'a, [u8]>,
+    pub user_agent: Cow<'a, [u8]>,
 }
 
 impl Account<'_> {
@@ -79,6 +82,7 @@ impl Account<'_> {
             request_id: std::str::from_utf8(&line.id).unwrap_or_default(),
             trace: line.trace.map(|trace| trace.id),
             generation: line.generation,
+            agent: Agent { referer: &line.referer, user_agent: &line.user_agent },
         });
         self.record(edge, route, line, reason, sent, duration);
     }
@@ -175,6 +179,8 @@ impl Account<'_> {
             generation: line.generation,
             trace: line.trace,
             span: line.span.map(SpanFacts::into_owned),
+            referer: Cow::Owned(line.referer.into_owned()),
+            user_agent: Cow::Owned(line.user_agent.into_owned()),
         });
         Account { started, method, protocol, status, length, line }
     }

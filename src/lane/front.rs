@@ -284,6 +284,7 @@ impl<'e> Front<'e> {
         let without_body = hit.not_modified || plain.method == Method::Head;
         let trace = traced::trace(snapshot.config().tracing.as_deref(), plain, &hit.client);
         let is_recorded = trace.is_some_and(|trace| trace.sampled.is_some());
+        let agent = plain.agent(&self.edge.access_log());
         let account = Account {
             started: now.tick,
             method: plain.method,
@@ -299,6 +300,8 @@ impl<'e> Front<'e> {
                 generation: snapshot.generation(),
                 trace,
                 span: is_recorded.then(|| SpanFacts::of(plain, &hit.client)),
+                referer: Cow::Borrowed(agent.referer),
+                user_agent: Cow::Borrowed(agent.user_agent),
             }),
         };
         let write = |out: &mut Vec<u8>| {

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::framed::Rest;
 use super::head::Request;
 use super::names::Name;
-use crate::telemetry::{Lane, Method};
+use crate::telemetry::{AccessLog, Agent, Lane, Method};
 use crate::uri::{self, Target};
 
 /// A request in which nothing stands that the lane does not understand.
@@ -91,6 +91,15 @@ impl<'a> Plain<'a> {
     /// The values of the fields known as `name`, in the order sent.
     pub(super) fn values(&self, name: Name) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |field| Name::of(field.name) == name).map(|field| field.value)
+    }
+
+    /// What the access log says of its client, if it does.
+    pub(super) fn agent(&self, log: &AccessLog) -> Agent<'a> {
+        if !log.tells_agent() {
+            return Agent::default();
+        }
+        let find = |name: &str| self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+        Agent::of(|name| find(name).map(|field| field.value))
     }
 
     /// Whether it has a field of this name.

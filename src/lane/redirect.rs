@@ -8,7 +8,7 @@ use super::head::{self, Head};
 use crate::clock;
 use crate::config::Limits;
 use crate::edge::Edge;
-use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::telemetry::{Agent, CacheResult, Method, Record, Termination};
 
 /// What a client that asks for something is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,6 +72,7 @@ impl Redirect {
             request_id: "",
             trace: None,
             generation: edge.peek().generation(),
+            agent: Agent::default(),
         });
     }
 }

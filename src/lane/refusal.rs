@@ -6,7 +6,7 @@ use super::framed::Framed;
 use super::head::Refusal;
 use crate::clock;
 use crate::edge::Edge;
-use crate::telemetry::{CacheResult, Method, Record, Termination};
+use crate::telemetry::{Agent, CacheResult, Method, Record, Termination};
 
 impl Refusal {
     /// The status line's code and phrase.
@@ -104,6 +104,7 @@ pub(super) fn log(edge: &Edge, refusal: Refusal, client: Option<IpAddr>, line: (
         request_id: "",
         trace: None,
         generation: edge.peek().generation(),
+        agent: Agent::default(),
     });
 }
 

@@ -80,6 +80,7 @@ pub(super) fn answer(
         let is_recorded = trace.is_some_and(|trace| trace.sampled.is_some());
         let without_body = hit.not_modified || plain.method == Method::Head;
         let body = if without_body { Vec::new() } else { hit.ready.bytes().collect() };
+        let agent = plain.agent(&edge.access_log());
         let account = Account {
             started: now,
             method: plain.method,
@@ -95,6 +96,8 @@ pub(super) fn answer(
                 generation: snapshot.generation(),
                 trace,
                 span: is_recorded.then(|| SpanFacts::of(&plain, &hit.client).into_owned()),
+                referer: Cow::Owned(agent.referer.to_vec()),
+                user_agent: Cow::Owned(agent.user_agent.to_vec()),
             }),
         };
         (head, body, account, hit.route.clone())

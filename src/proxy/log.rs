@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
 
@@ -17,7 +18,7 @@ use crate::edge::Edge;
 use crate::last_word::LastWord;
 use crate::tail::queue::Shed;
 use crate::telemetry::slow::{self, SlowRequest};
-use crate::telemetry::{CacheResult, Method, Record, RouteMetrics, Termination, Timeline};
+use crate::telemetry::{Agent, CacheResult, Method, Record, RouteMetrics, Termination, Timeline};
 use crate::upstream::Failure;
 
 /// The answer to a fault; `None` when nobody is left to read one. Notes the cause.
@@ -188,7 +189,7 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     let timeline = timeline::of(session, ctx, duration);
     ctx.trace_id = traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
     time(counters, ctx, &request, &line, timeline);
-    write(edge, ctx, &request, &line);
+    write(edge, ctx, &request, &line, Some(&session.req_header().headers));
 }
 
 /// A refresh has ended.
@@ -257,7 +258,7 @@ pub(super) fn cut(ctx: &mut Ctx, unlogged: &Unlogged) {
     let timeline = timeline::of_dropped(ctx, duration);
     ctx.trace_id = traced::end(edge, ctx, &request, &line, None, &timeline);
     time(counters, ctx, &request, &line, timeline);
-    write(edge, ctx, &request, &line);
+    write(edge, ctx, &request, &line, None);
 }
 
 /// What of the request's head is logged.
@@ -277,12 +278,14 @@ pub(super) struct Line {
     pub duration: Duration,
 }
 
-fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line) {
+fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line, headers: Option<&HeaderMap>) {
     let sent = Sent::of(ctx);
     let backend = sent.backend.as_deref();
     let upstream_time = ctx.exchange.as_ref().and_then(|exchange| exchange.seen.lock().took);
     let path = request.uri.path_and_query().map_or("", |p| p.as_str());
-    edge.access_log().log(&Record {
+    let log = edge.access_log();
+    let headers = headers.filter(|_| log.tells_agent());
+    log.log(&Record {
         time: ctx.wall,
         client: ctx.client.address,
         method: request.method.as_str(),
@@ -307,6 +310,7 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line) {
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
         trace: ctx.trace.map(|trace| trace.id),
         generation: ctx.snapshot.generation(),
+        agent: Agent::of(|name| headers?.get(name).map(HeaderValue::as_bytes)),
     });
 }
 

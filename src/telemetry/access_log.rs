@@ -29,6 +29,7 @@ pub struct AccessLog(Option<Arc<Open>>);
 struct Open {
     format: LogFormat,
     sample: Ratio,
+    slow: Duration,
     queue: Arc<Queue>,
 }
 
@@ -46,7 +47,7 @@ impl AccessLog {
     pub fn start(config: &config::AccessLog, dropped: Counter) -> io::Result<AccessLog> {
         let Some(format) = config.format else { return Ok(AccessLog::off()) };
         let queue = Queue::start(Output::open(&config.output)?, dropped)?;
-        Ok(AccessLog(Some(Arc::new(Open { format, sample: config.sample, queue }))))
+        Ok(AccessLog(Some(Arc::new(Open { format, sample: config.sample, slow: config.slow, queue }))))
     }
 
     /// Whether anything is logged.
@@ -54,10 +55,15 @@ impl AccessLog {
         self.0.is_some()
     }
 
-    /// Logs a request, if it is sampled or has failed. Never blocks on the output.
+    /// Whether it says what a client is and where it came from.
+    pub fn tells_agent(&self) -> bool {
+        self.0.as_ref().is_some_and(|open| open.format == LogFormat::Combined)
+    }
+
+    /// Logs a request, if it is sampled, was slow or has failed. Never blocks on the output.
     pub fn log(&self, record: &Record<'_>) {
         let Some(open) = &self.0 else { return };
-        if is_kept(record, open.sample, fastrand::f64) {
+        if is_kept(record, open.sample, open.slow, fastrand::f64) {
             // A thread that is ending has no buffer left; its line goes through one of its own.
             let formatted = LINE.try_with(|line| line.try_borrow_mut().map(|mut line| open.write(record, &mut line)));
             if !matches!(formatted, Ok(Ok(()))) {
@@ -104,8 +110,8 @@ impl Drop for Open {
 }
 
 /// `chance` is uniform in 0 to 1, without 1.
-fn is_kept(record: &Record<'_>, sample: Ratio, chance: impl FnOnce() -> f64) -> bool {
-    record.must_be_kept() || sample == Ratio::ONE || chance() < sample.get()
+fn is_kept(record: &Record<'_>, sample: Ratio, slow: Duration, chance: impl FnOnce() -> f64) -> bool {
+    record.must_be_kept(slow) || sample == Ratio::ONE || chance() < sample.get()
 }
 
 #[cfg(test)]
@@ -137,8 +143,11 @@ mod tests {
         }
     }
 
+    const SLOW: Duration = Duration::from_secs(1);
+
     fn logging_to(path: PathBuf, sample: Ratio) -> AccessLog {
-        let config = config::AccessLog { format: Some(LogFormat::Json), output: LogOutput::File(path), sample };
+        let config =
+            config::AccessLog { format: Some(LogFormat::Json), output: LogOutput::File(path), sample, slow: SLOW };
         AccessLog::start(&config, Counter::default()).unwrap()
     }
 
@@ -191,24 +200,25 @@ mod tests {
     #[test]
     fn the_sample_is_a_share_of_chance() {
         let half = Ratio::percent(50);
-        assert!(is_kept(&SAMPLE, half, || 0.49));
-        assert!(!is_kept(&SAMPLE, half, || 0.5));
-        assert!(is_kept(&SAMPLE, Ratio::ONE, || 1.0));
-        assert!(!is_kept(&SAMPLE, Ratio::ZERO, || 0.0));
+        assert!(is_kept(&SAMPLE, half, SLOW, || 0.49));
+        assert!(!is_kept(&SAMPLE, half, SLOW, || 0.5));
+        assert!(is_kept(&SAMPLE, Ratio::ONE, SLOW, || 1.0));
+        assert!(!is_kept(&SAMPLE, Ratio::ZERO, SLOW, || 0.0));
+        assert!(is_kept(&SAMPLE, Ratio::ZERO, SAMPLE.duration, || 0.0));
     }
 
     #[test]
     fn a_path_that_cannot_be_opened_is_an_error_at_the_start() {
         let dir = Directory::new("denied");
         let output = LogOutput::File(dir.0.join("no/such/directory/access.log"));
-        let config = config::AccessLog { format: Some(LogFormat::Logfmt), output, sample: Ratio::ONE };
+        let config = config::AccessLog { format: Some(LogFormat::Logfmt), output, sample: Ratio::ONE, slow: SLOW };
         assert!(AccessLog::start(&config, Counter::default()).is_err());
     }
 
     #[test]
     fn a_log_that_is_off_opens_nothing() {
         let output = LogOutput::File(PathBuf::from("/no/such/directory/access.log"));
-        let config = config::AccessLog { format: None, output, sample: Ratio::ONE };
+        let config = config::AccessLog { format: None, output, sample: Ratio::ONE, slow: SLOW };
         let log = AccessLog::start(&config, Counter::default()).unwrap();
         log.log(&SAMPLE);
         log.reopen();

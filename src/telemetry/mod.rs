@@ -10,6 +10,7 @@
 //! request adds to counters it was handed before it came, a scrape turns them into text.
 
 pub mod access_log;
+pub mod clf;
 mod exemplars;
 mod family;
 pub mod histogram;
@@ -37,6 +38,7 @@ mod words;
 mod writer;
 
 pub use access_log::AccessLog;
+pub use clf::Agent;
 pub use labels::{CacheResult, Method, ReloadResult, StatusClass};
 pub use lane::Lane;
 pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics};

@@ -1,6 +1,6 @@
 //! One request as one line.
 //!
-//! Both forms are written from one list of fields, so they cannot differ in keys or order. Host, path, method and
+//! JSON and logfmt are written from one list of fields, so they cannot differ in keys or order (for older tools: `clf.rs`). Host, path, method and
 //! request id are the client's to choose: every control character in them, and the two line separators of Unicode
 //! that some readers break lines at, is escaped, so that no request can forge a line or drive a terminal. The
 //! escaping is that of JSON strings in both forms; it is written out here because serde_json leaves DEL, the C1
@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use super::clf::{self, Agent};
 use super::labels::CacheResult;
 use super::termination::Termination;
 use crate::config::LogFormat;
@@ -94,13 +95,17 @@ pub struct Record<'a> {
     pub trace: Option<TraceId>,
     /// Generation of the configuration it was answered under.
     pub generation: u64,
+    /// What Combined says of its client, if that is written.
+    pub agent: Agent<'a>,
 }
 
 impl Record<'_> {
-    /// Whether it is logged whatever the sample: failures are what a log is read for. Of requests over a rate there are
-    /// as many as somebody cares to send.
-    pub const fn must_be_kept(&self) -> bool {
-        self.status >= 500 || !matches!(self.reason, Termination::Done | Termination::RateLimited)
+    /// Whether it is logged whatever the sample: failures, and what took as long as `slow`, are what a log is read for. Of
+    /// requests over a rate there are as many as somebody cares to send.
+    pub fn must_be_kept(&self, slow: Duration) -> bool {
+        self.status >= 500
+            || self.duration >= slow
+            || !matches!(self.reason, Termination::Done | Termination::RateLimited)
     }
 
     /// Appends the line, with its line feed, to `line`.
@@ -109,6 +114,8 @@ impl Record<'_> {
         let _infallible = match format {
             LogFormat::Json => self.fields(&mut Json { line, first: true }),
             LogFormat::Logfmt => self.fields(&mut Logfmt { line, first: true }),
+            LogFormat::Common => clf::write(self, false, line),
+            LogFormat::Combined => clf::write(self, true, line),
         };
     }
 
@@ -149,7 +156,7 @@ impl Record<'_> {
 }
 
 /// The time, cut to the years 1970 to 9999 that RFC 3339 and humantime can write; the latter panics before 1970.
-fn instant(time: SystemTime) -> SystemTime {
+pub(super) fn instant(time: SystemTime) -> SystemTime {
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
 }
@@ -332,6 +339,7 @@ pub(super) mod tests {
         request_id: "4f",
         trace: None,
         generation: 3,
+        agent: Agent { referer: b"", user_agent: b"" },
     };
 
     fn line(record: &Record<'_>, format: LogFormat) -> String {
@@ -453,12 +461,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn failures_are_kept() {
-        assert!(!SAMPLE.must_be_kept());
-        assert!(!Record { status: 404, ..SAMPLE }.must_be_kept());
-        assert!(Record { status: 502, ..SAMPLE }.must_be_kept());
-        assert!(Record { reason: Termination::ClientClosed, ..SAMPLE }.must_be_kept());
-        assert!(!Record { status: 429, reason: Termination::RateLimited, ..SAMPLE }.must_be_kept());
+    fn failures_and_slow_requests_are_kept() {
+        const SLOW: Duration = Duration::from_secs(1);
+        assert!(!SAMPLE.must_be_kept(SLOW));
+        assert!(!Record { status: 404, ..SAMPLE }.must_be_kept(SLOW));
+        assert!(Record { status: 502, ..SAMPLE }.must_be_kept(SLOW));
+        assert!(Record { reason: Termination::ClientClosed, ..SAMPLE }.must_be_kept(SLOW));
+        assert!(!Record { status: 429, reason: Termination::RateLimited, ..SAMPLE }.must_be_kept(SLOW));
+        assert!(Record { duration: SLOW, ..SAMPLE }.must_be_kept(SLOW));
     }
 
     proptest! {
