@@ -117,8 +117,11 @@ impl Logged {
     }
 }
 
+/// Status and reason, fields, body, whether it is whole, and how many interim responses came before.
+type Essence = (u16, String, Vec<(String, String)>, Vec<u8>, bool, usize);
+
 /// An answer without what chance puts into it.
-fn essence(answer: &Response) -> (u16, String, Vec<(String, String)>, Vec<u8>, bool, usize) {
+fn essence(answer: &Response) -> Essence {
     let told = |(name, value): &(String, String)| {
         let name = name.to_ascii_lowercase();
         let value = match name.as_str() {
