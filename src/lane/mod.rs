@@ -105,6 +105,8 @@ async fn connection<SV, C, B>(
         framed = framed.secure();
     }
     let mut framed = Box::new(framed);
+    // One for all requests of the connection.
+    let mut cut = pin!(edge.cut());
     let mut front = Front::new(&edge, client.map(|client| client.ip()), &link);
     loop {
         let (head, is_last, uncached) = match front.turn(&mut framed).await {
@@ -140,8 +142,7 @@ async fn connection<SV, C, B>(
                 Box::pin(link.clone().scope(last_word.scope(pace.scope(answer))))
             }
         };
-        let cut = pin!(edge.cut());
-        let Either::Left((Some(stream), _)) = select(request, cut).await else { return };
+        let Either::Left((Some(stream), _)) = select(request, cut.as_mut()).await else { return };
         match stream.into_any().downcast::<Framed>() {
             Ok(same) => framed = same,
             Err(_) => return,

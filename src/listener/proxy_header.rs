@@ -1,11 +1,13 @@
 //! PROXY headers, version 1 and 2: a proxy in front says whom it speaks for before the first byte of the client.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use ppp::{HeaderResult, PartialResult, v1, v2};
+use ppp::{PartialResult, v1, v2};
 
-/// The most a header may have: 16 bytes, two addresses, and what a proxy adds. Version 1 has at most 107.
-pub(super) const LONGEST: usize = 16 + 216 + 1024;
+/// The most that is read of a header of version 2: 16 bytes, two addresses, and what a proxy adds.
+const LONGEST: usize = 16 + 216 + 1024;
+/// The most of a line of version 1, with its end.
+const LONGEST_LINE: usize = 107;
 
 /// What the bytes so far amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,31 +22,43 @@ pub(super) enum Read {
 
 /// Looks for a header at the front of `bytes`.
 pub(super) fn read(bytes: &[u8]) -> Read {
-    let result = HeaderResult::parse(bytes);
-    if result.is_incomplete() {
-        return if bytes.len() < LONGEST { Read::Partial } else { Read::Broken };
+    let begins_like = |start: &[u8]| bytes.iter().zip(start).all(|(a, b)| a == b);
+    match bytes.first() {
+        None => Read::Partial,
+        Some(b'P') if begins_like(b"PROXY ") => version_1(bytes),
+        Some(b'\r') if begins_like(v2::PROTOCOL_PREFIX) => version_2(bytes),
+        Some(_) => Read::Broken,
     }
-    match result {
-        HeaderResult::V1(Ok(header)) => {
-            let source = match header.addresses {
-                v1::Addresses::Tcp4(a) => Some(SocketAddr::new(IpAddr::V4(a.source_address), a.source_port)),
-                v1::Addresses::Tcp6(a) => Some(SocketAddr::new(IpAddr::V6(a.source_address), a.source_port)),
-                v1::Addresses::Unknown => None,
-            };
-            Read::Whole(header.header.len(), source)
-        }
-        HeaderResult::V2(Ok(header)) => {
-            let source = match (header.command, header.addresses) {
-                // The proxy's own connection, as for a health check.
-                (v2::Command::Local, _) => None,
-                (_, v2::Addresses::IPv4(a)) => Some(SocketAddr::new(IpAddr::V4(a.source_address), a.source_port)),
-                (_, v2::Addresses::IPv6(a)) => Some(SocketAddr::new(IpAddr::V6(a.source_address), a.source_port)),
-                (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
-            };
-            Read::Whole(header.header.len(), source)
-        }
-        HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Read::Broken,
+}
+
+/// A line. The parser is given all of it: of a piece it cannot always tell that more is to come.
+fn version_1(bytes: &[u8]) -> Read {
+    let Some(end) = memchr::memmem::find(bytes, b"\r\n").map(|at| at + 2) else {
+        return if bytes.len() < LONGEST_LINE { Read::Partial } else { Read::Broken };
+    };
+    let line = bytes.get(..end).unwrap_or_default();
+    match v1::Header::try_from(line).map(|header| header.addresses) {
+        Ok(v1::Addresses::Tcp4(a)) => Read::Whole(end, Some((a.source_address, a.source_port).into())),
+        Ok(v1::Addresses::Tcp6(a)) => Read::Whole(end, Some((a.source_address, a.source_port).into())),
+        Ok(v1::Addresses::Unknown) => Read::Whole(end, None),
+        Err(_) => Read::Broken,
     }
+}
+
+fn version_2(bytes: &[u8]) -> Read {
+    let header = match v2::Header::try_from(bytes) {
+        Ok(header) => header,
+        Err(e) if e.is_incomplete() && bytes.len() < LONGEST => return Read::Partial,
+        Err(_) => return Read::Broken,
+    };
+    let source = match (header.command, header.addresses) {
+        // The proxy's own connection, as for a health check.
+        (v2::Command::Local, _) => None,
+        (_, v2::Addresses::IPv4(a)) => Some((a.source_address, a.source_port).into()),
+        (_, v2::Addresses::IPv6(a)) => Some((a.source_address, a.source_port).into()),
+        (_, v2::Addresses::Unix(_) | v2::Addresses::Unspecified) => None,
+    };
+    Read::Whole(header.header.len(), source)
 }
 
 #[cfg(test)]

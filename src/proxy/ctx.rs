@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use super::deadlines::Patience;
 use super::exchange::Exchange;
@@ -42,6 +42,8 @@ pub struct Ctx {
     pub last_word: Option<LastWord>,
     /// Its route, once one matched.
     pub route: Option<Arc<Route>>,
+    /// The version of HTTP that its client spoke; a request of HTTP/2 has the form of one of HTTP/1.1 from then on.
+    pub version: Version,
     /// The connection it came by; `None` for a refresh.
     pub link: Option<Arc<Link>>,
     /// Who asks, and as what.
@@ -149,6 +151,7 @@ impl Ctx {
             patience: None,
             last_word: None,
             route: None,
+            version: Version::HTTP_11,
             link: Link::of_this_connection(),
             client: Client::default(),
             reveal: false,

@@ -161,7 +161,7 @@ pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut 
     if let Some(id) = &ctx.request_id {
         request.insert_header(X_REQUEST_ID, id.clone())?;
     }
-    request.append_header(http::header::VIA, ctx.snapshot.via(request.version).clone()).map(|_| ())
+    request.append_header(http::header::VIA, ctx.snapshot.via(ctx.version).clone()).map(|_| ())
 }
 
 /// An element of `Forwarded` (RFC 7239 §4).

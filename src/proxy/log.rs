@@ -182,7 +182,7 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     let request = Request {
         method: &request.method,
         uri: &request.uri,
-        protocol: version(request.version),
+        protocol: version(ctx.version),
         bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
     let line = Line { reason, status, cache, stale, duration };

@@ -42,7 +42,8 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
         // RFC 9110 §15.2: such a client knows no interim responses.
         session.as_downstream_mut().set_ignore_info_resp(true);
     }
-    if session.req_header().version == http::Version::HTTP_2 {
+    ctx.version = session.req_header().version;
+    if ctx.version == http::Version::HTTP_2 {
         authority(session.req_header_mut())?;
     }
     let secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
@@ -51,6 +52,8 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
 
 /// Gives a request of HTTP/2 the form of one of HTTP/1: `Host` for `:authority`, a target without it (RFC 9113 §8.3.1).
 fn authority(request: &mut RequestHeader) -> Result<(), Refusal> {
+    // Pingora makes a refresh of its bytes, which it reads as HTTP/1.
+    request.set_version(http::Version::HTTP_11);
     let Some(authority) = request.uri.authority().map(|authority| authority.as_str().to_owned()) else { return Ok(()) };
     if request.headers.get_all(HOST).iter().any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
         return Err(bad_request("host"));
