@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::histogram::Histogram;
+use super::journal::{Event, Journal, Topic, Turn};
 use super::labels::ReloadResult;
 use super::lane::Lane;
 use super::names;
@@ -22,8 +23,8 @@ use super::route::RouteMetrics;
 use super::tally::Tally;
 use super::termination::Termination;
 use super::visits::Dial;
-use crate::config;
 use crate::units::Tick;
+use crate::{clock, config};
 
 /// All counters of the process; clones share them.
 #[derive(Clone, Debug)]
@@ -50,6 +51,7 @@ pub(super) struct Registered {
     pub(super) last_reload: Gauge,
     pub(super) connections_refused: Counter,
     pub(super) access_log_dropped: Counter,
+    journal: Arc<Journal>,
 }
 
 impl Metrics {
@@ -75,6 +77,7 @@ impl Metrics {
             last_reload,
             connections_refused: Counter::default(),
             access_log_dropped: Counter::default(),
+            journal: Arc::default(),
         }))
     }
 
@@ -102,7 +105,8 @@ impl Metrics {
     /// would make a new time series tomorrow.
     pub fn backend(&self, pool: &str, backend: &str) -> Arc<BackendMetrics> {
         let key = (pool.to_owned(), backend.to_owned());
-        self.0.backends.write().entry(key).or_insert_with(|| Arc::new(BackendMetrics::new())).clone()
+        let new = || Arc::new(BackendMetrics::new(pool, backend, self.0.journal.clone()));
+        self.0.backends.write().entry(key).or_insert_with(new).clone()
     }
 
     /// Attempts at backends of the pool `name` that have ended, since the start.
@@ -171,6 +175,11 @@ impl Metrics {
     /// The counter that [`super::AccessLog`] adds lost lines to. It outlives the log, which a reload may replace.
     pub fn access_log_dropped(&self) -> Counter {
         self.0.access_log_dropped.clone()
+    }
+
+    /// What happened of late.
+    pub fn journal(&self) -> &Journal {
+        &self.0.journal
     }
 
     pub(super) fn registered(&self) -> &Arc<Registered> {
@@ -319,11 +328,17 @@ pub struct BackendMetrics {
     pub(super) probations: Counter,
     pub(super) pushbacks: Counter,
     pub(super) health_checks: Tally,
+    pool: String,
+    backend: String,
+    journal: Arc<Journal>,
 }
 
 impl BackendMetrics {
-    fn new() -> BackendMetrics {
+    fn new(pool: &str, backend: &str, journal: Arc<Journal>) -> BackendMetrics {
         BackendMetrics {
+            pool: pool.to_owned(),
+            backend: backend.to_owned(),
+            journal,
             attempts: Tally::new(names::ATTEMPT_RESULTS),
             ejections: Tally::new(names::EJECTION_REASONS),
             probations: Counter::default(),
@@ -350,6 +365,19 @@ impl BackendMetrics {
     /// Counts an ejection; `reason` is one of [`names::EJECTION_REASONS`].
     pub fn ejected(&self, reason: &str) {
         self.ejections.add(reason);
+    }
+
+    /// Notes that it changed its state, one of [`names::BACKEND_STATES`], and why.
+    pub fn turned(&self, state: &'static str, turn: Turn, why: &str) {
+        self.journal.note(Event {
+            time: clock::wall(),
+            topic: Topic::Backend,
+            turn,
+            pool: Some(self.pool.clone()),
+            backend: Some(self.backend.clone()),
+            what: state,
+            why: why.to_owned(),
+        });
     }
 
     /// Counts an active health check; `result` is one of [`names::HEALTH_CHECK_RESULTS`].

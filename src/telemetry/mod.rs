@@ -3,15 +3,18 @@
 //! * [`names`] every metric, once; [`metrics`] the handles that requests record into; [`page`] the text Prometheus reads
 //! * [`record`] one request as a line; [`access_log`] the lines on their way to a file or standard output
 //! * [`timeline`] where a request's time went, [`visits`] the attempts at it; [`slow`] the slowest requests
+//! * [`journal`] what happened of late; [`counts`] all counters at a moment
 //! * [`termination`] why a request ended: one word for log, metric and header
 //!
 //! Recording is on every request's path and reading is not, so all work that can wait waits for the reader: a
 //! request adds to counters it was handed before it came, a scrape turns them into text.
 
 pub mod access_log;
+pub mod counts;
 mod exemplars;
 mod family;
 pub mod histogram;
+pub mod journal;
 pub mod labels;
 pub mod lane;
 pub mod metrics;
@@ -33,6 +36,8 @@ mod words;
 mod writer;
 
 pub use access_log::AccessLog;
+pub use counts::{Counts, PoolCounts};
+pub use journal::{Event, Journal, Topic, Turn};
 pub use labels::{CacheResult, Method, ReloadResult, StatusClass};
 pub use lane::Lane;
 pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics};
