@@ -84,6 +84,8 @@ pub(super) struct RouteView {
     budget_level: f64,
     /// 0.1 to 1.
     governor_scale: f64,
+    /// Of whole requests, hits too.
+    duration_ms: LatencyView,
     pub(super) first_byte_ms: LatencyView,
     pub(super) first_byte_without_hedging_ms: LatencyView,
 }
@@ -101,7 +103,7 @@ pub(super) struct LatencyView {
 }
 
 impl LatencyView {
-    pub(super) fn of(latencies: &Latencies) -> LatencyView {
+    fn of(latencies: &Latencies) -> LatencyView {
         LatencyView {
             count: latencies.count,
             p50: milliseconds(latencies.p50),
@@ -166,6 +168,7 @@ impl RouteView {
             hedge_delay_ms: sample.delay.map(milliseconds),
             budget_level: thousandths(sample.level),
             governor_scale: thousandths(sample.scale),
+            duration_ms: LatencyView::of(&route.metrics.latencies()),
             first_byte_ms: LatencyView::of(&sample.with_hedging),
             first_byte_without_hedging_ms: LatencyView::of(&sample.without_hedging),
         }

@@ -45,13 +45,13 @@ pub(super) fn splice(page: &mut String, histogram: &str, exemplars: &[Option<Exe
     let (mut rest, mut exemplars) = (lines.as_str(), exemplars.iter());
     while let Some((line, after)) = rest.split_once('\n') {
         page.push_str(line);
-        if line.starts_with(&bucket[1..]) {
-            if let Some(Some(Exemplar { trace_id, value, at })) = exemplars.next() {
-                let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                let (value, since) = (value.as_secs_f64(), since.as_secs_f64());
-                // Writing to a String cannot fail.
-                let _infallible = write!(page, " # {{trace_id=\"{trace_id:032x}\"}} {value} {since:.3}");
-            }
+        if line.starts_with(&bucket[1..])
+            && let Some(Some(Exemplar { trace_id, value, at })) = exemplars.next()
+        {
+            let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let (value, since) = (value.as_secs_f64(), since.as_secs_f64());
+            // Writing to a String cannot fail.
+            let _infallible = write!(page, " # {{trace_id=\"{trace_id:032x}\"}} {value} {since:.3}");
         }
         page.push('\n');
         rest = after;

@@ -227,9 +227,9 @@ mod tests {
     fn what_is_older_than_the_window_goes_and_lets_the_next_slowest_be_seen() {
         let slowest = Slowest::new();
         slowest.turn(PARAMS, 0, at(1));
-        [90, 80, 70].map(|millis| offer(&slowest, millis));
+        [90, 80, 70].into_iter().for_each(|millis| offer(&slowest, millis));
         slowest.turn(PARAMS, 0, at(10));
-        [6, 5, 4].map(|millis| offer(&slowest, millis));
+        [6, 5, 4].into_iter().for_each(|millis| offer(&slowest, millis));
         assert_eq!(shown(&slowest), [90, 80]);
         slowest.turn(PARAMS, 0, at(50));
         assert_eq!(shown(&slowest), [6, 5]);

@@ -136,7 +136,7 @@ fn decisive(visits: &[Visit]) -> Option<(&Visit, &Visit)> {
     let waited_for = || visits.iter().filter(|visit| visit.kind != Kind::Probe);
     let first = waited_for().next()?;
     let used = waited_for().find(|visit| visit.used);
-    Some((first, used.or_else(|| waited_for().filter(|visit| visit.kind != Kind::Hedge).last())?))
+    Some((first, used.or_else(|| waited_for().rfind(|visit| visit.kind != Kind::Hedge))?))
 }
 
 fn is_of_connect(visit: &Visit) -> bool {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::trouble::Trouble;
 use super::{Live, State, seconds};
-use crate::admin::pools::{BackendView, LatencyView, PoolView, RouteView};
+use crate::admin::pools::{BackendView, PoolView, RouteView};
 use crate::admin::{slow, thousandths};
 use crate::edge::{Edge, Phase};
 use crate::reload::Last;
@@ -51,8 +51,6 @@ struct LiveRoute {
     #[serde(flatten)]
     route: RouteView,
     requests_per_second: f64,
-    /// Of whole requests, hits too, over the last minute.
-    duration_ms: LatencyView,
 }
 
 pub(super) fn view(live: &Live, state: &State, now: Tick, time: SystemTime) -> Value {
@@ -62,7 +60,6 @@ pub(super) fn view(live: &Live, state: &State, now: Tick, time: SystemTime) -> V
     let pools: Vec<PoolView> = snapshot.pools().iter().map(|pool| PoolView::of(pool, now)).collect();
     let routes = snapshot.routes().iter().map(|route| LiveRoute {
         requests_per_second: thousandths(recent.rate(|c| c.routes.get(&route.config.name).copied().unwrap_or_default() as f64)),
-        duration_ms: LatencyView::of(&route.metrics.latencies()),
         route: RouteView::of(route),
     });
     let stats = edge.store().stats();
