@@ -89,15 +89,15 @@ impl Journal {
         numbers.zip(kept.events.iter().rev().cloned()).take(most).collect()
     }
 
-    /// What was last noted of a backend.
-    pub fn last_of(&self, pool: &str, backend: &str) -> Option<&'static str> {
+    /// What was last noted of a backend, and when.
+    pub fn last_of(&self, pool: &str, backend: &str) -> Option<(&'static str, SystemTime)> {
         let kept = self.0.lock();
         let is_it = |event: &&Event| {
             event.topic == Topic::Backend
                 && event.pool.as_deref() == Some(pool)
                 && event.backend.as_deref() == Some(backend)
         };
-        kept.events.iter().rev().find(is_it).map(|event| event.what)
+        kept.events.iter().rev().find(is_it).map(|event| (event.what, event.time))
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
         let journal = Journal::default();
         journal.note(event("a:1", "ejected"));
         journal.note(event("b:1", "probation"));
-        assert_eq!(journal.last_of("web", "a:1"), Some("ejected"));
+        assert_eq!(journal.last_of("web", "a:1"), Some(("ejected", SystemTime::UNIX_EPOCH)));
         assert_eq!(journal.last_of("web", "c:1"), None);
         assert_eq!(journal.last_of("other", "a:1"), None);
     }

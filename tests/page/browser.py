@@ -1,16 +1,36 @@
 """A headless Chromium, driven through its DevTools protocol over two pipes: nothing beside Python is needed."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+
+
+# The protocol is spoken on the descriptors 3 and 4.
+ONTO_3_AND_4 = """
+import os, sys
+for place, pipe in enumerate(map(int, sys.argv[1:3]), 3):
+    os.dup2(pipe, place)
+    os.set_inheritable(pipe, False)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def high(pipe):
+    """The same pipe on descriptors that are in nobody's way."""
+    moved = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for end in pipe]
+    for end in pipe:
+        os.close(end)
+    return moved
 
 
 def find():
@@ -23,8 +43,8 @@ class Browser:
 
     def __init__(self, program):
         self.profile = tempfile.TemporaryDirectory(prefix="hedgerow-page-")
-        to_browser, self.out = os.pipe()
-        self.back, from_browser = os.pipe()
+        to_browser, self.out = high(os.pipe())
+        self.back, from_browser = high(os.pipe())
         flags = [
             "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check", "--no-proxy-server",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu",
@@ -32,10 +52,9 @@ class Browser:
         ]
         if os.geteuid() == 0:
             flags.append("--no-sandbox")  # which root has no use for, and a container no right to
-        # The protocol is spoken on the descriptors 3 and 4.
-        command = ["sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser} {to_browser}<&- {from_browser}>&-', "sh", program, *flags, "about:blank"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, "-c", ONTO_3_AND_4, str(to_browser), str(from_browser), program, *flags, "about:blank"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             pass_fds=(to_browser, from_browser), start_new_session=True,
         )
         os.close(to_browser)

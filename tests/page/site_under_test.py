@@ -49,10 +49,11 @@ class Backend:
 
             def do_GET(self):
                 if self.path.startswith("/held"):
-                    time.sleep(0.8)
+                    time.sleep(2.5)
                 time.sleep(random.uniform(0.004, 0.010) + backend.slow)
                 body = b"hello"
                 self.send_response(200)
+                self.send_header("Content-Type", "text/css" if self.path.endswith(".css") else "text/html")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 try:

@@ -24,8 +24,8 @@ pub(super) struct Seen {
     pub(super) trouble: Option<Trouble>,
     /// Why it is in its state.
     pub(super) reason: Option<&'static str>,
-    /// How long it has been in its state.
-    pub(super) for_seconds: u64,
+    /// Since when it has been in its state, if that was noted.
+    pub(super) since: Option<SystemTime>,
     /// Of its pool's attempts of late, 0 to 1.
     pub(super) share: Option<f64>,
     /// Milliseconds, had each answer been waited for.
@@ -85,8 +85,8 @@ impl Incidents {
             };
             if watched.story.is_none() && begins {
                 self.count += 1;
-                let ago = Duration::from_secs(seen.for_seconds.min(u64::from(watched.troubled)));
-                let since = time.checked_sub(ago).unwrap_or(time);
+                let ago = Duration::from_secs(u64::from(watched.troubled) - 1);
+                let since = seen.since.or(time.checked_sub(ago)).unwrap_or(time);
                 watched.story = Some(Story::begin(self.count, key, since, watched.usual_share, &seen, now));
             }
             if let Some(story) = &mut watched.story {
@@ -119,11 +119,11 @@ mod tests {
     use super::*;
 
     fn seen(trouble: Option<Trouble>, hedges: u64) -> Seen {
-        let counts = PoolCounts { attempts: 100 + 2 * hedges, hedges, hedges_won: hedges, extra: hedges, ..PoolCounts::default() };
+        let counts = PoolCounts { attempts: 200 + hedges, hedges, hedges_won: hedges, extra: hedges, ..PoolCounts::default() };
         Seen {
             trouble,
             reason: trouble.map(|_| "slower-than-peers"),
-            for_seconds: 0,
+            since: None,
             share: Some(if trouble.is_some() { 0.01 } else { 0.33 }),
             p99: Some(400.0),
             peers_p99: Some(20.0),
@@ -188,8 +188,7 @@ mod tests {
         let told = incidents.stories().next().map(|story| story.view(Tick::from_nanos(1))).unwrap_or_default();
         let text = told.to_string();
         for part in [
-            "slower-than-peers",
-            "its p99 is 400 ms, its peers' 20 ms",
+            "is slower than its peers: its p99 is 400 ms, its peers' 20 ms",
             "gets 1.0 % of the pool's requests, 33.0 % before",
             "7 late requests copied to others, 7 answered by the copy",
             "clients' p99 55 ms at most, 300 ms without hedging",

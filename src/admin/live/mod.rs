@@ -35,7 +35,7 @@ use super::pools::{LatencyView, PoolView, RouteView};
 use crate::clock;
 use crate::edge::Edge;
 use crate::reload::Reloader;
-use crate::telemetry::{Counts, Event, Topic, Turn, names};
+use crate::telemetry::{Counts, Event, Journal, Topic, Turn, names};
 use crate::units::Tick;
 
 /// How often a picture is taken.
@@ -113,10 +113,10 @@ impl Live {
         }
         state.notices.retain(|name| pools.iter().any(|pool| pool.name == name));
         state.recent.add(now, counts);
-        let (seen, backends) = (seen(&pools, &routes, &state.recent), backend_points(&pools));
+        let (seen, backends) = (seen(&pools, &routes, &state.recent, journal), backend_points(&pools));
         for ((pool, backend), seen) in &seen {
             // The end of an ejection is told by nothing but time.
-            let is_noted = || journal.last_of(pool, backend).is_none_or(|noted| noted != "ejected");
+            let is_noted = || journal.last_of(pool, backend).is_none_or(|(noted, _)| noted != "ejected");
             if seen.trouble == Some(Trouble::Recovering) && !is_noted() {
                 journal.note(Event {
                     time,
@@ -181,17 +181,23 @@ fn backend_points(pools: &[PoolView]) -> BTreeMap<(String, String), BackendPoint
     points
 }
 
-fn seen(pools: &[PoolView], routes: &[RouteView], recent: &Recent) -> BTreeMap<(String, String), Seen> {
+fn seen(
+    pools: &[PoolView],
+    routes: &[RouteView],
+    recent: &Recent,
+    journal: &Journal,
+) -> BTreeMap<(String, String), Seen> {
     let mut all = BTreeMap::new();
     for pool in pools {
         let of_pool = routes.iter().filter(|route| route.pool == pool.name && route.first_byte_ms.count > 0);
         let busiest = of_pool.max_by_key(|route| route.first_byte_ms.count);
         let unhedged = busiest.map(|route| &route.first_byte_without_hedging_ms);
         for (place, backend) in pool.backends.iter().enumerate() {
+            let noted = journal.last_of(&pool.name, &backend.address).filter(|_| backend.state != "healthy");
             let seen = Seen {
                 trouble: Trouble::of(pool, place),
                 reason: recent_reason(backend.state, backend.reason),
-                for_seconds: backend.state_seconds,
+                since: noted.filter(|(state, _)| *state == backend.state).map(|(_, since)| since),
                 share: recent.share(&pool.name, &backend.address),
                 p99: trouble::p99(backend),
                 peers_p99: trouble::peers_p99(pool, place),

@@ -135,7 +135,10 @@ impl Story {
     fn what(&self) -> String {
         let was = if self.has_ended() { "was" } else { "is" };
         let mut what = match self.worst {
-            Trouble::Ejected => format!("{was} taken out"),
+            Trouble::Ejected => {
+                let reason = self.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                format!("{was} taken out{reason}")
+            }
             Trouble::Probation => format!("{was} slower than its peers"),
             Trouble::Slow => format!("{was} late far more often than its peers"),
             Trouble::Throttled => "says \"not now\"".to_owned(),
@@ -166,8 +169,11 @@ impl Story {
         if done.retries > 0 {
             did.push(format!("{} made elsewhere", count(done.retries, "retry", "retries")));
         }
-        if let (Some(with), Some(without)) = (self.clients_p99, self.unhedged_p99) {
-            did.push(format!("clients' p99 {} at most, {} without hedging", millis(with), millis(without)));
+        if let Some(with) = self.clients_p99 {
+            // Both are estimates over windows of their own; where nothing was cut off there is nothing to say.
+            let without = self.unhedged_p99.filter(|without| *without > with);
+            let without = without.map(|without| format!(", {} without hedging", millis(without)));
+            did.push(format!("clients' p99 {} at most{}", millis(with), without.unwrap_or_default()));
         }
         did
     }

@@ -3,12 +3,18 @@
 import { amount, clock, element, put } from "./text.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const SPAN = 600_000;
+// As much as there is to show, in steps, so that a young edge is not all at the right.
+const SPANS = [60_000, 120_000, 300_000, 600_000];
 const HEIGHT = 210;
 const LEFT = 46;
 const RIGHT = 10;
 const TOP = 8;
 const BOTTOM = 20;
+
+export function spanOf(times) {
+  const covered = times.length ? times[times.length - 1] - times[0] : 0;
+  return SPANS.find((span) => covered <= span) ?? SPANS[SPANS.length - 1];
+}
 
 function shape(name, attributes) {
   const made = document.createElementNS(SVG, name);
@@ -67,7 +73,7 @@ export class Chart {
     if (!this.times?.length) return;
     const x = clientX - this.svg.getBoundingClientRect().left;
     const end = this.times[this.times.length - 1];
-    const time = end - SPAN * (1 - (x - LEFT) / Math.max(1, this.width - LEFT - RIGHT));
+    const time = end - spanOf(this.times) * (1 - (x - LEFT) / Math.max(1, this.width - LEFT - RIGHT));
     let best = 0;
     this.times.forEach((at, index) => {
       if (Math.abs(at - time) < Math.abs(this.times[best] - time)) best = index;
@@ -95,15 +101,17 @@ export class Chart {
     this.width = this.svg.clientWidth || 600;
     const { times, series, width } = this;
     const end = times.length ? times[times.length - 1] : 0;
-    const x = (time) => LEFT + (1 - (end - time) / SPAN) * (width - LEFT - RIGHT);
+    const span = spanOf(times);
+    const x = (time) => LEFT + (1 - (end - time) / span) * (width - LEFT - RIGHT);
     const parts = [];
     const stacks = this.form.stacked ? stack(series, times.length) : null;
     const y = this.scale(stacks, parts);
-    for (let minutes = 0; minutes <= 10; minutes += width < 420 ? 5 : 2) {
-      const at = x(end - minutes * 60_000);
-      const label = shape("text", { x: at, y: HEIGHT - 5, "text-anchor": minutes === 0 ? "end" : "middle" });
-      label.textContent = minutes === 0 ? "now" : `−${minutes} min`;
-      if (minutes < 10) parts.push(label);
+    const steps = width < 420 ? 2 : 5;
+    for (let step = 0; step < steps; step += 1) {
+      const ago = (span / steps) * step;
+      const label = shape("text", { x: x(end - ago), y: HEIGHT - 5, "text-anchor": step === 0 ? "end" : "middle" });
+      label.textContent = step === 0 ? "now" : ago % 60_000 === 0 ? `−${ago / 60_000} min` : `−${ago / 1000} s`;
+      parts.push(label);
     }
     series.forEach((one, place) => {
       const d = stacks
@@ -218,12 +226,12 @@ function area(times, upper, lower, x, y) {
 }
 
 // A line as small as a table's row; `bad` marks the moments that are shaded.
-export function spark(svg, values, bad) {
-  const [width, height] = [SPAN / 1000, 26];
+export function spark(svg, values, bad, width) {
+  const height = 26;
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("preserveAspectRatio", "none");
   const most = values.reduce((a, b) => (typeof b === "number" ? Math.max(a, b) : a), 0) || 1;
-  const offset = width - values.length;
+  const offset = width - values.length + 1;
   const parts = [];
   for (let at = 0; at < bad.length; at += 1) {
     let to = at;

@@ -1,6 +1,6 @@
 // The live page: asks for the last ten minutes once, then takes a picture a second from the stream.
 
-import { Chart } from "./chart.js";
+import { Chart, spanOf } from "./chart.js";
 import * as tables from "./tables.js";
 import { NONE, amount, bytes, clock, duration, millis, percent, put } from "./text.js";
 
@@ -32,6 +32,9 @@ const charts = {
   backends: new Chart(by("chart-backends"), { log: true, format: millis }),
   extra: new Chart(by("chart-extra"), {}),
 };
+
+// What the charts span, in seconds.
+const span = () => spanOf(past.times) / 1000;
 
 const backendKey = (pool, address) => `${pool} ${address}`;
 
@@ -168,7 +171,7 @@ function draw() {
   put(by("incident-count"), open > 0 ? `${open} now` : "none now");
   tables.events(by("events").lastElementChild, frame.events);
   drawCharts();
-  tables.pools(by("pools"), frame.pools, (pool, address) => past.backends.get(backendKey(pool, address)));
+  tables.pools(by("pools"), frame.pools, (pool, address) => past.backends.get(backendKey(pool, address)), span());
   tables.routes(by("routes").tBodies[0], frame.routes);
   tables.slowest(by("slowest").tBodies[0], frame.slowest);
   document.title = open > 0 ? `(${open}) Hedgerow` : "Hedgerow";

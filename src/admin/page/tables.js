@@ -70,7 +70,7 @@ function meter(cell, share, text, isLow) {
 
 const BACKEND_COLUMNS = [
   ["backend", "", "17%"], ["state", "", "11%"], ["for", "", "9%"], ["share of the pool", "", "14%"], ["in flight", "n", "7%"], ["EWMA ms", "n", "8%"],
-  ["p99 ms", "n", "8%"], ["p99 had all been waited for", "n", "10%"], ["late", "n", "7%"], ["p99, last ten minutes", "", "13%"],
+  ["p99 ms", "n", "8%"], ["p99 had all been waited for", "n", "10%"], ["late", "n", "7%"], ["p99, as above", "", "13%"],
 ];
 
 function makePool(pool) {
@@ -96,7 +96,7 @@ function number(label, value, alert) {
   return { label, value, alert };
 }
 
-export function pools(parent, all, past) {
+export function pools(parent, all, past, span) {
   each(parent, all, (pool) => pool.name, makePool, (panel, pool) => {
     const numbers = [
       number("attempts/s", amount(pool.attempts_per_second)),
@@ -141,7 +141,7 @@ export function pools(parent, all, past) {
       pill(tr.children[1], backend.trouble ?? backend.state, kind, backend.reason ?? meaning);
       meter(tr.children[3], backend.share, percent(backend.share));
       const had = past(pool.name, backend.address);
-      if (had) spark(tr.lastChild.firstChild, had.p99, had.states.map((state) => state !== "healthy"));
+      if (had) spark(tr.lastChild.firstChild, had.p99, had.states.map((state) => state !== "healthy"), span);
     });
   });
   if (all.length === 0 && !parent.firstChild) parent.append(element("p", "empty", "no pools"));
@@ -212,7 +212,7 @@ export function incidents(list, all) {
     put(mark, isOpen ? one.now ?? one.trouble : `over: ${one.trouble}`);
     put(name, one.backend);
     put(when, `pool ${one.pool}, since ${clock(one.since)}, ${isOpen ? "for" : "lasted"} ${duration(one.lasts_seconds)}`);
-    put(child.children[1], `It ${one.what}.${one.reason ? ` (${one.reason})` : ""}`);
+    put(child.children[1], `It ${one.what}.`);
     const [did, cost] = child.lastChild.children;
     put(did.lastChild, one.did.join("; ") || "nothing yet");
     put(cost.lastChild, one.cost.join("; "));

@@ -108,11 +108,8 @@ impl Top {
 fn listen(admin: SocketAddr) -> Receiver<Result<Told, String>> {
     let (tell, news) = mpsc::channel();
     thread::spawn(move || {
-        loop {
-            thread::sleep(EVERY);
-            if tell.send(told(admin)).is_err() {
-                return;
-            }
+        while tell.send(told(admin)).is_ok() {
+            thread::park_timeout(EVERY);
         }
     });
     news

@@ -157,10 +157,9 @@ fn trouble(incident: &Incident, width: usize) -> Vec<Line> {
         .with(look, format!("{mark} {} ", incident.backend))
         .with(look, word)
         .with(Look::Dim, format!("  pool {}, {when}", incident.pool));
-    let reason = incident.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let mut lines = vec![head];
     for (title, text) in [
-        ("", format!("It {}.{reason}", incident.what)),
+        ("", format!("It {}.", incident.what)),
         ("did", incident.did.join("; ")),
         ("cost", incident.cost.join("; ")),
     ] {
@@ -263,7 +262,7 @@ mod tests {
             "pools": [{ "name": "web", "ledger": 12.7, "limit": 40, "admitted": 3,
                 "backends": [backend("a:1", 20.0, None), backend("b:1", 400.0, Some("probation"))] }],
             "incidents": [{ "pool": "web", "backend": "b:1", "trouble": "probation", "now": "probation", "since": 3_630.0,
-                "lasts_seconds": 31, "reason": "slower-than-peers", "what": "is slower than its peers",
+                "lasts_seconds": 31, "what": "is slower than its peers",
                 "did": ["7 late requests copied to others"], "cost": ["no request shed"] }],
             "slowest": [{ "time": "2026-01-02T03:04:05.678Z", "duration_ms": 412.0, "method": "GET", "path": "/a\u{1b}[2J",
                 "status": 200, "cache": "miss", "phases_ms": { "first-byte": 410.0, "other": 2.0 } }],
@@ -289,7 +288,7 @@ mod tests {
             "requests/s 213   from cache 50.0 %",
             "last reload rejected 00:01:00 UTC\n  edge.toml:3:1: unknown key",
             "✕ b:1 probation  pool web, since 01:00:30 UTC, for 31s",
-            "        It is slower than its peers. (slower-than-peers)",
+            "        It is slower than its peers.",
             "  did   7 late requests copied to others",
             "  cost  no request shed",
             "  a:1                       ● healthy          31s    40.0 %       2 / 12       7.0      20.0      20.0    5.0 %",

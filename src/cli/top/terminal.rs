@@ -50,7 +50,7 @@ impl Terminal {
 
     /// Columns and lines.
     pub(super) fn size(&self) -> (usize, usize) {
-        let (width, height) = size().unwrap_or(SIZE);
+        let (width, height) = size().ok().filter(|(width, height)| *width > 0 && *height > 0).unwrap_or(SIZE);
         (width.into(), height.into())
     }
 

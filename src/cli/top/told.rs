@@ -130,7 +130,6 @@ pub(super) struct Incident {
     pub(super) backend: String,
     pub(super) trouble: String,
     pub(super) now: Option<String>,
-    pub(super) reason: Option<String>,
     pub(super) since: f64,
     pub(super) ended: Option<f64>,
     pub(super) lasts_seconds: u64,
