@@ -71,7 +71,10 @@ async fn a_viewer_gets_a_picture_at_once_and_then_one_a_second() {
         }
     };
     let backend = &second["pools"][0]["backends"][0];
-    assert_eq!((&backend["state"], &backend["trouble"], &backend["share"]), (&"healthy".into(), &Value::Null, &1.0.into()));
+    assert_eq!(
+        (&backend["state"], &backend["trouble"], &backend["share"]),
+        (&"healthy".into(), &Value::Null, &1.0.into())
+    );
     assert_eq!(second["routes"][0]["name"], "pages");
     assert!(second["traffic"]["requests_per_second"].as_f64() > Some(0.0), "{second}");
     let newer = viewer.next().await.expect("more pictures");
@@ -201,7 +204,8 @@ async fn a_backend_on_probation_is_named_with_what_was_done() {
     let past = edge.admin_get("/live/history").await.expect(200).json();
     let seconds = list(&past["time_ms"]).len();
     assert!(seconds > 0 && list(&past["hedges"]).len() == seconds, "{past}");
-    let states = list(&past["backends"]).iter().find(|one| one["address"] == address.as_str()).map(|one| one["states"].clone());
+    let states =
+        list(&past["backends"]).iter().find(|one| one["address"] == address.as_str()).map(|one| one["states"].clone());
     assert!(states.is_some_and(|states| list(&states).contains(&"probation".into())), "{past}");
 }
 
@@ -271,7 +275,10 @@ async fn a_browser_gets_the_page_and_curl_the_list() {
         assert_eq!((file.header("Content-Type"), file.header("X-Content-Type-Options")), (Some(kind), Some("nosniff")));
         let text = file.text();
         let elsewhere = text.replace("http://www.w3.org/2000/svg", "");
-        assert!(!elsewhere.contains("http://") && !elsewhere.contains("https://") && !elsewhere.contains("\"//"), "{name}");
+        assert!(
+            !elsewhere.contains("http://") && !elsewhere.contains("https://") && !elsewhere.contains("\"//"),
+            "{name}"
+        );
         for part in text.split('"').filter(|part| !part.contains(char::is_whitespace)) {
             let is_file = [".js", ".css", ".svg"].iter().any(|end| part.ends_with(end));
             if let Some(name) = part.strip_prefix("./").filter(|_| is_file) {

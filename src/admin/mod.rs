@@ -50,7 +50,11 @@ impl Admin {
             "/reload" | "/purge" | "/explain" => Answer::not_allowed("POST"),
             serve::EVENTS => Answer::not_allowed("GET"),
             "/healthz" | "/readyz" | "/config" | "/pools" | "/slow" | "/metrics" | "/" | "/live.json"
-            | "/live/history" if !read => Answer::not_allowed("GET, HEAD"),
+            | "/live/history"
+                if !read =>
+            {
+                Answer::not_allowed("GET, HEAD")
+            }
             "/live.json" => Answer::dense(&self.live.frame()),
             "/live/history" => Answer::dense(&self.live.past()),
             "/" => Answer::text(200, INDEX),
@@ -72,7 +76,8 @@ impl Admin {
     async fn respond(&self, session: &mut ServerSession) -> Answer {
         let request = session.req_header();
         let (method, path) = (request.method.clone(), request.uri.path().to_owned());
-        let has = |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let has =
+            |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (from_a_page, is_browser) = (request.headers.contains_key(ORIGIN), has(ACCEPT).contains("text/html"));
         let answer = match (&method, path.as_str()) {
             // A browser lets any page send a POST here, and says whose it is.

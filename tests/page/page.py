@@ -44,13 +44,17 @@ class Run:
         self.url = f"http://{HOST}:{site.admin}/"
         self.slow = site.backends[1]
 
-    def picture(self, name, scheme):
+    def picture(self, name, scheme, after=0):
+        """For the documents, where pictures are wanted: once there is something to see."""
         if not self.pictures:
             return
+        time.sleep(after)
         self.browser.scheme(scheme)
-        time.sleep(1.2)
+        self.browser.size(1200, 1110)
+        time.sleep(1.5)
         self.browser.screenshot(os.path.join(self.pictures, f"{name}.png"))
         self.browser.scheme("light")
+        self.browser.size(1440, 1500)
 
     def top(self, *arguments):
         argv = [self.binary, "top", "--admin", f"{HOST}:{self.site.admin}", *arguments]
@@ -175,7 +179,7 @@ def calm(run):
     marked = run.browser.value("document.querySelectorAll('.backends tr.bad, .backends tr.warn').length")
     expect(marked == 0, f"{marked} marked")
     expect("none" in run.browser.value("document.getElementById('incident-count').textContent"), "a trouble is shown")
-    run.picture("live-light", "light")
+    run.picture("live-light", "light", after=40)
     return None
 
 
@@ -207,10 +211,7 @@ def top_once(run):
     for part in [f"✕ {run.slow.address} probation  pool web, since ", "did ", "cost ", "late requests copied to others", "POOL web", "✕ probation", "slower-than-peers"]:
         expect(part in told.stdout, f"{part!r} is not in\n{told.stdout}")
     expect("\x1b" not in told.stdout, "colours where there is no terminal")
-    if run.pictures:
-        with open(os.path.join(run.pictures, "top.txt"), "w") as file:
-            file.write(told.stdout)
-    run.picture("live-degraded-light", "light")
+    run.picture("live-degraded-light", "light", after=15)
     run.picture("live-degraded-dark", "dark")
     return next(line for line in told.stdout.splitlines() if line.startswith("✕"))
 

@@ -59,7 +59,9 @@ pub(super) fn view(live: &Live, state: &State, now: Tick, time: SystemTime) -> V
     let recent = &state.recent;
     let pools: Vec<PoolView> = snapshot.pools().iter().map(|pool| PoolView::of(pool, now)).collect();
     let routes = snapshot.routes().iter().map(|route| LiveRoute {
-        requests_per_second: thousandths(recent.rate(|c| c.routes.get(&route.config.name).copied().unwrap_or_default() as f64)),
+        requests_per_second: thousandths(
+            recent.rate(|c| c.routes.get(&route.config.name).copied().unwrap_or_default() as f64),
+        ),
         route: RouteView::of(route),
     });
     let stats = edge.store().stats();

@@ -119,7 +119,8 @@ mod tests {
     use super::*;
 
     fn seen(trouble: Option<Trouble>, hedges: u64) -> Seen {
-        let counts = PoolCounts { attempts: 200 + hedges, hedges, hedges_won: hedges, extra: hedges, ..PoolCounts::default() };
+        let counts =
+            PoolCounts { attempts: 200 + hedges, hedges, hedges_won: hedges, extra: hedges, ..PoolCounts::default() };
         Seen {
             trouble,
             reason: trouble.map(|_| "slower-than-peers"),

@@ -63,7 +63,12 @@ impl Notices {
                 note(Topic::Limit, Turn::Worse, "queueing", why);
             }
             Some(Change::Ended(e)) => {
-                note(Topic::Limit, Turn::Better, "queueing-ended", format!("after {}, {} at most waited", e.lasted(), e.most));
+                note(
+                    Topic::Limit,
+                    Turn::Better,
+                    "queueing-ended",
+                    format!("after {}, {} at most waited", e.lasted(), e.most),
+                );
             }
             None => {}
         }
@@ -153,7 +158,10 @@ mod tests {
         let seconds = [shed, QUIET_SECOND, shed].into_iter().chain([QUIET_SECOND; 12]);
         assert_eq!(noted(seconds), ["shedding: 3 in a second", "shedding-ended: after 3 s, 6 in all"]);
         let unpaid = Second { unpaid: 2, ..QUIET_SECOND };
-        let told = ["budget-spent: late requests get no copy at once", "budget-refilled: after 1 s, 2 late requests got no copy at once"];
+        let told = [
+            "budget-spent: late requests get no copy at once",
+            "budget-refilled: after 1 s, 2 late requests got no copy at once",
+        ];
         assert_eq!(noted([unpaid].into_iter().chain([QUIET_SECOND; 12])), told);
         assert!(noted([QUIET_SECOND; 30]).is_empty());
     }
@@ -161,7 +169,8 @@ mod tests {
     #[test]
     fn a_limit_that_falls_is_told_while_requests_wait() {
         let waiting = |limit| Second { queued: 5, limit: Some(limit), ..QUIET_SECOND };
-        let told = ["queueing: 5 wait; 40 may be at the backends", "limit-fell: from 40 to 27", "limit-fell: from 27 to 9"];
+        let told =
+            ["queueing: 5 wait; 40 may be at the backends", "limit-fell: from 40 to 27", "limit-fell: from 27 to 9"];
         assert_eq!(noted([QUIET_SECOND, waiting(40), waiting(30), waiting(27), waiting(26), waiting(9)]), told);
         let calm = |limit| Second { limit: Some(limit), ..QUIET_SECOND };
         assert!(noted([calm(40), calm(9)]).is_empty());

@@ -78,7 +78,8 @@ impl Past {
     pub(super) fn view(&self) -> Value {
         let column = |of: fn(&Point) -> u64| -> Value { self.points.iter().map(of).collect() };
         let by_cache = CacheResult::ALL.iter().map(|result| {
-            let counts: Value = self.points.iter().filter_map(|point| point.by_cache.get(result.index())).copied().collect();
+            let counts: Value =
+                self.points.iter().filter_map(|point| point.by_cache.get(result.index())).copied().collect();
             (result.as_str().to_owned(), counts)
         });
         json!({

@@ -106,7 +106,7 @@ export class Chart {
     const parts = [];
     const stacks = this.form.stacked ? stack(series, times.length) : null;
     const y = this.scale(stacks, parts);
-    const steps = width < 420 ? 2 : 5;
+    const steps = width < 420 ? 2 : span < 300_000 ? 4 : 5;
     for (let step = 0; step < steps; step += 1) {
       const ago = (span / steps) * step;
       const label = shape("text", { x: x(end - ago), y: HEIGHT - 5, "text-anchor": step === 0 ? "end" : "middle" });

@@ -68,7 +68,11 @@ pub(super) fn lines(pool: &Pool, sort: Sort) -> Vec<Line> {
         (Look::Plain, "per request", pool.amplification.map_or("-".to_owned(), |ratio| format!("{ratio:.3}"))),
         (Look::Plain, "admitted", format!("{}{limit}", pool.admitted)),
         (alert(pool.queued > 0), "queued", pool.queued.to_string()),
-        (Look::Plain, "copies/s", format!("{} ({} won)", amount(pool.hedges_per_second), amount(pool.hedges_won_per_second))),
+        (
+            Look::Plain,
+            "copies/s",
+            format!("{} ({} won)", amount(pool.hedges_per_second), amount(pool.hedges_won_per_second)),
+        ),
         (alert(pool.ledger < 1.0), "budget", format!("{:.0}", pool.ledger.floor())),
         (Look::Plain, "retries/s", amount(pool.retries_per_second)),
         (alert(pool.shed_per_second > 0.0), "shed/s", amount(pool.shed_per_second)),

@@ -31,14 +31,7 @@ pub(super) struct View {
 impl View {
     /// Of an edge that has just told something.
     pub(super) fn new(admin: SocketAddr) -> View {
-        View {
-            admin,
-            sort: Sort::default(),
-            is_paused: false,
-            scroll: 0,
-            silent_for: Duration::ZERO,
-            lost: None,
-        }
+        View { admin, sort: Sort::default(), is_paused: false, scroll: 0, silent_for: Duration::ZERO, lost: None }
     }
 }
 
@@ -105,8 +98,7 @@ fn head(told: &Told, width: usize) -> Vec<Line> {
         .with(Look::Dim, format!("  {} UTC", time_of_day(told.time)));
     let traffic = &told.traffic;
     let alert = |rate: f64| if rate > 0.0 { Look::Bad } else { Look::Plain };
-    let stored =
-        format!("{}, {} of {}", told.cache.objects, bytes(told.cache.bytes), bytes(told.cache.capacity));
+    let stored = format!("{}, {} of {}", told.cache.objects, bytes(told.cache.bytes), bytes(told.cache.capacity));
     let mut second = Line::new();
     for (look, name, value) in [
         (Look::Bold, "requests/s", amount(traffic.requests_per_second)),
@@ -126,7 +118,9 @@ fn head(told: &Told, width: usize) -> Vec<Line> {
         let head = Line::new().with(Look::Dim, "last reload ").with(look, &reload.result);
         lines.push(head.with(Look::Dim, format!(" {} UTC", time_of_day(reload.time))));
         for text in reload.lines.iter().filter(|_| is_bad).flat_map(|paragraph| paragraph.lines()) {
-            lines.extend(wrapped(text, width.saturating_sub(4)).iter().map(|part| Line::new().with(look, format!("  {part}"))));
+            lines.extend(
+                wrapped(text, width.saturating_sub(4)).iter().map(|part| Line::new().with(look, format!("  {part}"))),
+            );
         }
     }
     lines
@@ -158,11 +152,9 @@ fn trouble(incident: &Incident, width: usize) -> Vec<Line> {
         .with(look, word)
         .with(Look::Dim, format!("  pool {}, {when}", incident.pool));
     let mut lines = vec![head];
-    for (title, text) in [
-        ("", format!("It {}.", incident.what)),
-        ("did", incident.did.join("; ")),
-        ("cost", incident.cost.join("; ")),
-    ] {
+    for (title, text) in
+        [("", format!("It {}.", incident.what)), ("did", incident.did.join("; ")), ("cost", incident.cost.join("; "))]
+    {
         for (place, part) in wrapped(&text, width.saturating_sub(9)).into_iter().enumerate() {
             let title = if place == 0 { title } else { "" };
             lines.push(Line::new().left(Look::Dim, format!("  {title}"), 6).with(Look::Plain, part));

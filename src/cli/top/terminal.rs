@@ -139,12 +139,9 @@ mod tests {
         let none = KeyModifiers::NONE;
         assert_eq!(meaning(KeyCode::Char('c'), KeyModifiers::CONTROL), Key::Quit);
         assert_eq!(meaning(KeyCode::Char('c'), none), Key::Other);
-        assert_eq!(["q", "s", "p", "j", "k"].map(|key| meaning(KeyCode::Char(key.chars().next().unwrap()), none)), [
-            Key::Quit,
-            Key::Sort,
-            Key::Pause,
-            Key::Down(1),
-            Key::Up(1)
-        ]);
+        assert_eq!(
+            ["q", "s", "p", "j", "k"].map(|key| meaning(KeyCode::Char(key.chars().next().unwrap()), none)),
+            [Key::Quit, Key::Sort, Key::Pause, Key::Down(1), Key::Up(1)]
+        );
     }
 }
