@@ -205,11 +205,11 @@ fn slow(request: &Slow) -> Line {
     Line::new()
         .right(Look::Plain, format!("{} ms", millis(Some(request.duration_ms))), 10)
         .left(Look::Dim, time, 8)
-        .left(Look::Plain, target, 44)
         .right(Look::Plain, request.status.to_string(), 4)
         .left(Look::Dim, &request.cache, 11)
+        .left(Look::Plain, waited.unwrap_or_default(), 20)
         .left(Look::Dim, request.backend.as_deref().unwrap_or("-"), 21)
-        .with(Look::Plain, waited.unwrap_or_default())
+        .with(Look::Plain, target)
 }
 
 fn event(event: &Event) -> Line {
@@ -285,8 +285,7 @@ mod tests {
             "  cost  no request shed",
             "  a:1                       ● healthy          31s    40.0 %       2 / 12       7.0      20.0      20.0    5.0 %",
             "admitted 3 of 40",
-            "  412 ms  03:04:05  GET /a·[2J",
-            "first-byte 410 ms",
+            "  412 ms  03:04:05   200  miss         first-byte 410 ms     -                      GET /a·[2J",
             "  01:00:30  ▼ b:1 probation  slower-than-peers",
         ] {
             assert!(shown.contains(part), "{part:?} is not in\n{shown}");
