@@ -20,7 +20,7 @@ async fn the_clients_listener_knows_nothing_of_it() {
     let origin = Origin::start().await;
     let edge = Edge::over(&[&origin], "").await;
     assert_ne!(edge.addr(), edge.admin());
-    for path in ["/metrics", "/config", "/pools", "/readyz"] {
+    for path in ["/metrics", "/config", "/pools", "/slow", "/readyz"] {
         assert_eq!(edge.get(path).await.expect(404).text(), format!("no script for {path}"), "the backend's answer");
     }
     assert_eq!(edge.fetch(&Request::post("/reload", "")).await.status, 404);

@@ -27,6 +27,7 @@ pub mod route;
 mod shards;
 mod sink;
 pub mod slow;
+mod sparse;
 pub mod spectrum;
 pub mod tally;
 pub mod termination;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::page::Latencies;
 use super::shards::Sharded;
+use super::sparse::Sparse;
 use crate::units::Tick;
 
 /// The sum is remembered once in so long.
@@ -40,7 +41,7 @@ pub(super) struct Recent {
 #[derive(Debug, Default)]
 struct Past {
     /// What the sum was when each slot began, by the slot's number; the oldest first.
-    marks: VecDeque<(u64, Histogram)>,
+    marks: VecDeque<(u64, Sparse)>,
     latencies: Latencies,
 }
 
@@ -70,17 +71,19 @@ impl Recent {
         let mut past = self.past.lock();
         if past.marks.is_empty() {
             // Whatever came before is news.
-            past.marks.push_back((slot, Histogram::with_config(&BUCKETS)));
+            past.marks.push_back((slot, Sparse::default()));
         }
         // What came while nobody looked is older than it is known to be.
         if past.marks.back().is_some_and(|(newest, _)| *newest < slot) {
-            past.marks.push_back((slot, sum.clone()));
+            past.marks.push_back((slot, Sparse::of(sum.as_slice())));
         }
         while past.marks.len() > 1 && past.marks.front().is_some_and(|(oldest, _)| oldest + SLOTS <= slot) {
             past.marks.pop_front();
         }
-        let before = past.marks.front().map(|(_, before)| before);
-        let Some(lately) = before.and_then(|before| sum.checked_sub(before).ok()) else { return };
+        let mut lately = sum;
+        if let Some((_, before)) = past.marks.front() {
+            before.take_from(lately.as_mut_slice());
+        }
         let mut found: [Option<Bucket>; ASKED.len()] = Default::default();
         let _ = lately.quantile_buckets_into(&ASKED, &mut found);
         // The first bucket ends where it begins: what took no time is exact.

@@ -23,7 +23,7 @@ const CLASSES: usize = StatusClass::ALL.len();
 const INSTANT_CELLS: usize = Method::ALL.len() * CLASSES;
 const CELLS: usize = INSTANT_CELLS * CacheResult::ALL.len();
 
-/// What is counted for one route: 16 KiB for each core, 100 KiB for what was, and its slowest requests.
+/// What is counted for one route: 16 KiB for each core, what it was at some times of late, and its slowest requests.
 #[derive(Debug)]
 pub struct RouteMetrics {
     requests: Sharded<Box<[AtomicU64]>>,

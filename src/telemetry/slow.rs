@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::labels::CacheResult;
-use super::spectrum::{Spectrum, Sums, Tail};
+use super::spectrum::{Mark, Spectrum, Tail};
 use super::termination::Termination;
 use super::timeline::{Phases, Timeline};
 use crate::cache::server_timing::Said;
@@ -73,7 +73,7 @@ struct Kept {
 struct Slot {
     number: u64,
     /// What had been summed up when it began.
-    before: Sums,
+    before: Mark,
     /// The slowest first.
     slowest: Vec<SlowRequest>,
 }
@@ -137,7 +137,8 @@ impl Slowest {
             return;
         }
         // What there was before the first slot counts: nobody has looked yet.
-        let before = if kept.params.replace(params).is_none() { Sums::zero() } else { self.spectrum.sums(instant) };
+        let before =
+            if kept.params.replace(params).is_none() { Mark::default() } else { self.spectrum.sums(instant).mark() };
         kept.slots.push_back(Slot { number, before, slowest: Vec::new() });
         while kept.slots.front().is_some_and(|slot| slot.number + u64::from(SLOTS) <= number) {
             kept.slots.pop_front();

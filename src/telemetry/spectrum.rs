@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::shards::Sharded;
+use super::sparse::Sparse;
 use super::timeline::{Phase, Phases};
 
 /// Four buckets for each doubling, from 256 µs to 2^26 µs (67 s); what is shorter or longer is in the first or last.
@@ -19,6 +20,13 @@ const WIDTH: usize = 1 + Phase::ALL.len();
 /// Sums that only grow, apart for each core: 5.6 KiB each.
 #[derive(Debug)]
 pub(super) struct Spectrum(Sharded<Box<[AtomicU64]>>);
+
+/// What had been summed up at some time; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Mark {
+    cells: Sparse,
+    instant: u64,
+}
 
 /// What has been summed up until some time, or between two times.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,15 +75,15 @@ impl Spectrum {
 }
 
 impl Sums {
-    /// None yet.
-    pub(super) fn zero() -> Sums {
-        Sums { cells: vec![0; BUCKETS * WIDTH].into(), instant: 0 }
+    /// The same, to be kept.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { cells: Sparse::of(&self.cells), instant: self.instant }
     }
 
     /// What came after `earlier`.
-    pub(super) fn since(&self, earlier: &Sums) -> Sums {
-        let cells = self.cells.iter().zip(&earlier.cells).map(|(now, then)| now.saturating_sub(*then)).collect();
-        Sums { cells, instant: self.instant.saturating_sub(earlier.instant) }
+    pub(super) fn since(mut self, earlier: &Mark) -> Sums {
+        earlier.cells.take_from(&mut self.cells);
+        Sums { instant: self.instant.saturating_sub(earlier.instant), ..self }
     }
 
     /// The slowest hundredth; nothing where there was no request that took time.
@@ -179,10 +187,11 @@ mod tests {
     fn what_came_before_does_not_count() {
         let spectrum = Spectrum::new();
         add(&spectrum, 1_000, 0);
-        let before = spectrum.sums(0);
+        let before = spectrum.sums(0).mark();
         add(&spectrum, 10, 10);
         let tail = spectrum.sums(0).since(&before).tail().unwrap();
         assert_eq!((tail.requests, share(&tail, Phase::Client)), (1, 1.0));
-        assert_eq!(before.since(&before), Sums::zero());
+        let now = spectrum.sums(0);
+        assert_eq!(now.clone().since(&now.mark()).tail(), None);
     }
 }
