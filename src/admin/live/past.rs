@@ -1,7 +1,7 @@
 //! The last ten minutes, a point a second, so that a page that is opened after an incident shows it.
 //!
-//! It is kept whether or not anybody looks: 100 bytes a second, and as much for each backend and each route that has
-//! traffic. Both are bounded in number; those beyond are shown as they are now, without a past.
+//! It is kept whether or not anybody looks: 64 bytes a second, 40 for each route that has traffic and 12 for each backend.
+//! Both are bounded in number; those beyond are shown as they are now, without a past.
 
 use std::collections::{BTreeMap, VecDeque};
 

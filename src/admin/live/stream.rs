@@ -42,8 +42,7 @@ impl Live {
         head.insert_header(CACHE_CONTROL, "no-store")?;
         head.insert_header(TRANSFER_ENCODING, "chunked")?;
         session.write_response_header(Box::new(head)).await?;
-        // At once what is known, then what comes. What it saw of the channel before is the last picture of who looked before.
-        viewer.frames.mark_unchanged();
+        // At once what is known, then what comes.
         let first = self.frame().to_string();
         session.write_response_body(event(&first), false).await?;
         let cut = self.edge.cut();

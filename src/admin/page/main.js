@@ -23,6 +23,7 @@ let frame = null;
 let heard = 0;
 let source = null;
 let tries = 0;
+let turns = 0;
 let retry = null;
 let lost = "";
 
@@ -219,13 +220,16 @@ function failed(why) {
 
 async function open() {
   close();
+  const turn = (turns += 1);
+  // Another may have begun, or nobody look any more, by the time the answer is here.
+  const isOver = () => turn !== turns || document.hidden;
   try {
     await remember();
   } catch {
-    failed("the edge does not answer; trying again");
+    if (!isOver()) failed("the edge does not answer; trying again");
     return;
   }
-  if (document.hidden) return;
+  if (isOver()) return;
   source = new EventSource("/live/events");
   source.onmessage = take;
   // A stream that ends is opened anew from here, so that what was missed is asked for. One that is refused: too many look.
