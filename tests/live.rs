@@ -42,6 +42,7 @@ impl Viewer {
     }
 
     /// The next picture; `None` at the end.
+    #[expect(clippy::expect_used, reason = "a broken test should stop at once")]
     async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some((event, rest)) = self.1.split_once("\n\n") {
