@@ -24,8 +24,9 @@ e2e: e2e-deps build $(VENV)/.installed page ## Drive the release binary in front
 page: page-deps build ## Look at the live page in a headless Chromium, and at `hedgerow top`
 	@python3 $(PAGE)/page.py --binary $(BINARY)
 
-page-pictures: page-deps build ## The same, and put its screenshots into docs/images/
+page-pictures: page-deps build ## The same, and put its screenshots into docs/images/ (needs pngquant)
 	@python3 $(PAGE)/page.py --binary $(BINARY) --pictures docs/images
+	@pngquant --force --strip --ext .png 128 docs/images/live*.png
 
 conformance: suite-deps build $(SUITE)/node_modules/.installed ## Run the public suite of HTTP caches beside nginx and Varnish
 	@node --test --test-reporter=spec $(SUITE)/self.test.mjs
