@@ -50,7 +50,7 @@ class Run:
             return
         time.sleep(after)
         self.browser.scheme(scheme)
-        self.browser.size(1200, 1110)
+        self.browser.size(1200, 1330)
         time.sleep(1.5)
         self.browser.screenshot(os.path.join(self.pictures, f"{name}.png"))
         self.browser.scheme("light")
