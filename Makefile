@@ -3,10 +3,11 @@
 SITE   := examples/python
 VENV   := $(SITE)/.venv
 SUITE  := tests/conformance
+PAGE   := tests/page
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e conformance conformance-update build fmt lint bench bench-parts bench-cache bench-tail deny clean deps e2e-deps suite-deps
+.PHONY: help run test e2e page page-pictures conformance conformance-update build fmt lint bench bench-parts bench-cache bench-tail deny clean deps e2e-deps page-deps suite-deps
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,9 +18,16 @@ run: build ## Start the demo: an edge on 127.0.0.1:8080 over three demo backends
 test: deps ## Run all tests
 	cargo test --locked
 
-e2e: e2e-deps build $(VENV)/.installed ## Drive the release binary in front of a real Flask site, and watch it with Prometheus
+e2e: e2e-deps build $(VENV)/.installed page ## Drive the release binary in front of a real Flask site, watch it with Prometheus, look at the live page
 	@$(VENV)/bin/python $(SITE)/e2e.py --binary $(BINARY)
 	@$(VENV)/bin/python $(SITE)/monitoring.py --binary $(abspath $(BINARY))
+
+page: page-deps build ## Look at the live page in a headless Chromium, and at `hedgerow top`
+	@python3 $(PAGE)/page.py --binary $(BINARY)
+
+page-pictures: page-deps build ## The same, and put its screenshots into docs/images/ (needs pngquant)
+	@python3 $(PAGE)/page.py --binary $(BINARY) --pictures docs/images
+	@pngquant --force --strip --ext .png 128 docs/images/live*.png
 
 conformance: suite-deps build $(SUITE)/node_modules/.installed ## Run the public suite of HTTP caches beside nginx and Varnish
 	@node --test --test-reporter=spec $(SUITE)/self.test.mjs
@@ -63,6 +71,10 @@ deps:
 
 e2e-deps:
 	@.ci/deps python3 venv curl prometheus
+
+# A browser is much to install unasked; without one the page is not looked at, and that is said.
+page-deps:
+	@.ci/deps python3 $(if $(CI),chromium)
 
 # The peers are servers, which a distribution may start as it installs them: that is left to whoever owns the machine.
 # Without them the suite runs against Hedgerow alone.

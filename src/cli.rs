@@ -2,6 +2,7 @@
 
 mod explain;
 mod purge;
+mod top;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -56,6 +57,10 @@ enum Command {
     ///
     /// Nothing is sent to a backend and nothing changes.
     Explain(explain::Explain),
+    /// Watch a running edge: backends, latency, budgets, what happened
+    ///
+    /// Keys: q quits, s sorts the backends, p pauses, arrows scroll.
+    Top(top::Top),
     /// Ask a running edge's admin address whether it is alive: exit 0 or 1
     #[command(name = "healthcheck")]
     HealthCheck {
@@ -74,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::PrintConfig => print(config::DEFAULT),
         Command::Purge(purge) => purge.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Top(top) => top.run(),
         Command::HealthCheck { admin } => health_check(admin),
     }
 }

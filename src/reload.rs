@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
-use crate::config;
 use crate::edge::Edge;
-use crate::telemetry::ReloadResult;
+use crate::telemetry::{Event, ReloadResult, Topic, Turn};
+use crate::{clock, config};
 
 /// How often the files of certificates are looked at.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
@@ -19,6 +19,7 @@ pub struct Reloader {
     source: Option<PathBuf>,
     /// One reload at a time: two signals must not build on the same predecessor.
     turn: Mutex<()>,
+    last: Mutex<Option<Last>>,
 }
 
 /// What a reload has done.
@@ -30,6 +31,17 @@ pub struct Applied {
     pub changes: Vec<String>,
     /// What the operator should know, a line each.
     pub warnings: Vec<String>,
+}
+
+/// What became of the last reload.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// When it was.
+    pub time: SystemTime,
+    /// Whether it was applied.
+    pub result: ReloadResult,
+    /// What is different, a line each; or what is wrong, a paragraph each.
+    pub lines: Vec<String>,
 }
 
 /// Why a reload was rejected; the old snapshot is still in use.
@@ -44,7 +56,7 @@ pub enum Rejected {
 impl Reloader {
     /// Reloads `edge` from `source`.
     pub fn new(edge: Arc<Edge>, source: Option<PathBuf>) -> Reloader {
-        Reloader { edge, source, turn: Mutex::new(()) }
+        Reloader { edge, source, turn: Mutex::new(()), last: Mutex::new(None) }
     }
 
     /// Reads, checks and publishes. Must run on the edge's runtime, where the new pools start their work.
@@ -56,14 +68,14 @@ impl Reloader {
         let result = self.attempt();
         match &result {
             Ok(applied) => {
-                self.edge.metrics().reloaded(ReloadResult::Applied);
+                self.ended(ReloadResult::Applied, &applied.changes);
                 log::info!("reloaded: generation {} is in use", applied.generation);
                 applied.changes.iter().for_each(|change| log::info!("reload: {change}"));
                 applied.warnings.iter().for_each(|warning| log::warn!("{warning}"));
             }
             Err(Rejected::NoSource) => log::warn!("nothing to reload: the configuration did not come from a file"),
             Err(Rejected::Problems(problems)) => {
-                self.edge.metrics().reloaded(ReloadResult::Rejected);
+                self.ended(ReloadResult::Rejected, problems);
                 problems.iter().for_each(|problem| log::error!("{problem}"));
                 log::error!("reload rejected: generation {} stays in use", self.edge.peek().generation());
             }
@@ -102,8 +114,43 @@ impl Reloader {
         let _turn = self.turn.lock();
         let Some(config) = self.edge.snapshot().config().with_certificates_read_anew()? else { return Ok(()) };
         let next = self.edge.publish(config)?;
-        log::info!("certificates have changed: generation {} is in use", next.generation());
+        let why = format!("certificates have changed: generation {} is in use", next.generation());
+        log::info!("{why}");
+        self.edge.metrics().journal().note(Event {
+            time: clock::wall(),
+            topic: Topic::Reload,
+            turn: Turn::Neutral,
+            pool: None,
+            backend: None,
+            what: ReloadResult::Applied.as_str(),
+            why,
+        });
         Ok(())
+    }
+
+    /// What became of the last one; `None` while there was none.
+    pub fn last(&self) -> Option<Last> {
+        self.last.lock().clone()
+    }
+
+    fn ended(&self, result: ReloadResult, lines: &[String]) {
+        let (time, metrics) = (clock::wall(), self.edge.metrics());
+        metrics.reloaded(result);
+        let generation = self.edge.peek().generation();
+        let (turn, why) = match result {
+            ReloadResult::Applied => (Turn::Neutral, format!("generation {generation} is in use")),
+            ReloadResult::Rejected => (Turn::Worse, format!("generation {generation} stays in use")),
+        };
+        metrics.journal().note(Event {
+            time,
+            topic: Topic::Reload,
+            turn,
+            pool: None,
+            backend: None,
+            what: result.as_str(),
+            why,
+        });
+        *self.last.lock() = Some(Last { time, result, lines: lines.to_vec() });
     }
 
     fn attempt(&self) -> Result<Applied, Rejected> {

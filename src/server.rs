@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora::apps::HttpServerOptions;
-use pingora::apps::http_app::HttpServer;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::configuration::ServerConf;
@@ -24,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Live};
 use crate::config::Config;
 use crate::edge::Edge;
 use crate::proxy::Proxy;
@@ -113,8 +112,10 @@ impl Running {
 
         let mut admin = None;
         if let Some(listener) = admin_listener {
-            let app = HttpServer::new_app(Admin::new(edge.clone(), reloader.clone()));
-            let mut service = Service::new("admin".to_owned(), app);
+            let live = Arc::new(Live::new(edge.clone(), reloader.clone()));
+            let mut service =
+                Service::new("admin".to_owned(), Admin::new(edge.clone(), reloader.clone(), live.clone()));
+            tasks.spawn(live.run());
             let (bound, fds) = hand_over(vec![listener], |address| service.add_tcp(address))?;
             admin = bound.first().copied();
             tasks.spawn(async move { service.start_service(Some(fds), admin_stopped, 1).await });

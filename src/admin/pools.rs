@@ -29,32 +29,34 @@ struct Page {
 }
 
 #[derive(Serialize)]
-struct PoolView {
-    name: String,
+pub(super) struct PoolView {
+    pub(super) name: String,
     /// Retries and copies that may be made at once.
     ledger: f64,
     /// Attempts for each request; null while there are none.
     amplification: Option<f64>,
     /// Requests that may be at its backends; null where nothing limits them.
-    limit: Option<u32>,
+    pub(super) limit: Option<u32>,
     /// Requests that have a place there.
     admitted: u32,
     /// Requests that wait for one.
-    queued: u32,
+    pub(super) queued: u32,
     /// Names that have not resolved yet.
     unresolved: Vec<String>,
-    backends: Vec<BackendView>,
+    pub(super) backends: Vec<BackendView>,
 }
 
 #[derive(Serialize)]
-struct BackendView {
-    address: String,
+pub(super) struct BackendView {
+    pub(super) address: String,
     /// As written: the address, or the name that resolved to it.
     host: String,
     weight: u16,
-    state: &'static str,
+    pub(super) state: &'static str,
     /// Why it is ejected.
-    reason: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
+    /// Since it has been in this state.
+    pub(super) state_seconds: u64,
     /// Since it joined or was last let back in.
     in_rotation_seconds: u64,
     in_flight: u32,
@@ -64,18 +66,18 @@ struct BackendView {
     /// What it says of its load.
     reported_load: Option<f64>,
     /// Of what is meant for it, the share that it is not sent, as it says "not now".
-    throttle: f64,
+    pub(super) throttle: f64,
     /// Of its last primaries, the share that was late.
-    late: f64,
-    latency_ms: LatencyView,
+    pub(super) late: f64,
+    pub(super) latency_ms: LatencyView,
     /// Had every primary been waited for.
-    latency_without_hedging_ms: LatencyView,
+    pub(super) latency_without_hedging_ms: LatencyView,
 }
 
 #[derive(Serialize)]
-struct RouteView {
-    name: String,
-    pool: String,
+pub(super) struct RouteView {
+    pub(super) name: String,
+    pub(super) pool: String,
     /// Null while too little is known.
     hedge_delay_ms: Option<f64>,
     /// How full the bucket of copies is, 0 to 1.
@@ -84,19 +86,19 @@ struct RouteView {
     governor_scale: f64,
     /// Of whole requests, hits too.
     duration_ms: LatencyView,
-    first_byte_ms: LatencyView,
-    first_byte_without_hedging_ms: LatencyView,
+    pub(super) first_byte_ms: LatencyView,
+    pub(super) first_byte_without_hedging_ms: LatencyView,
 }
 
 #[derive(Serialize)]
-struct LatencyView {
+pub(super) struct LatencyView {
     /// Samples in the window; with 0 the rest means nothing.
-    count: u64,
-    p50: f64,
-    p90: f64,
+    pub(super) count: u64,
+    pub(super) p50: f64,
+    pub(super) p90: f64,
     p95: f64,
-    p99: f64,
-    p999: f64,
+    pub(super) p99: f64,
+    pub(super) p999: f64,
     max: f64,
 }
 
@@ -115,7 +117,7 @@ impl LatencyView {
 }
 
 impl PoolView {
-    fn of(pool: &Pool, now: Tick) -> PoolView {
+    pub(super) fn of(pool: &Pool, now: Tick) -> PoolView {
         PoolView {
             name: pool.name().to_owned(),
             ledger: pool.ledger().balance(now),
@@ -132,7 +134,7 @@ impl PoolView {
 impl BackendView {
     fn of(pool: &Pool, member: &Member, now: Tick) -> BackendView {
         let backend = &member.backend;
-        let Standing { state, since, .. } = backend.standing(now);
+        let Standing { state, since, entered, .. } = backend.standing(now);
         let signals = backend.signals();
         BackendView {
             address: backend.name().to_owned(),
@@ -143,6 +145,7 @@ impl BackendView {
                 State::Ejected(reason) => Some(reason.as_str()),
                 _ => None,
             },
+            state_seconds: now.since(entered).as_secs(),
             in_rotation_seconds: now.since(since).as_secs(),
             in_flight: signals.in_flight.count(),
             limit: Some(f64::from(backend.limit())).filter(|limit| limit.is_finite()).map(thousandths),
@@ -157,7 +160,7 @@ impl BackendView {
 }
 
 impl RouteView {
-    fn of(route: &Route) -> RouteView {
+    pub(super) fn of(route: &Route) -> RouteView {
         let sample = route_sample(route);
         RouteView {
             name: sample.route,

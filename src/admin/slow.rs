@@ -9,7 +9,7 @@ use crate::config;
 use crate::edge::Edge;
 use crate::telemetry::slow::{Slow, SlowRequest};
 use crate::telemetry::spectrum::Tail;
-use crate::telemetry::{Phase, Phases, Visit, names};
+use crate::telemetry::{Phase, Phases, RouteMetrics, Visit, names};
 use crate::units::Tick;
 
 /// `/slow`: of every route its slowest requests, and what the slowest hundredth of all its requests waited for.
@@ -24,6 +24,25 @@ pub(super) fn page(edge: &Edge) -> Value {
         "window_seconds": window.as_secs_f64(),
         "routes": routes.map(|(name, metrics)| route(name, &metrics.slow())).collect::<Vec<_>>(),
     })
+}
+
+/// The slowest requests of all routes, `most` of them.
+pub(super) fn slowest(edge: &Edge, most: usize) -> Vec<Value> {
+    let snapshot = edge.snapshot();
+    let routes = snapshot.routes().iter().map(|route| (route.config.name.as_str(), &route.metrics));
+    let routes = routes.chain(std::iter::once((names::UNROUTED, edge.metrics().unrouted())));
+    let of_route = |(name, metrics): (&str, &std::sync::Arc<RouteMetrics>)| -> Vec<(String, SlowRequest)> {
+        metrics.slow().slowest.into_iter().map(|request| (name.to_owned(), request)).collect()
+    };
+    let mut all: Vec<(String, SlowRequest)> = routes.flat_map(of_route).collect();
+    all.sort_by_key(|(_, request)| std::cmp::Reverse(request.timeline.duration));
+    all.truncate(most);
+    let view = |(name, slow): &(String, SlowRequest)| {
+        let mut view = request(slow);
+        view["route"] = json!(name);
+        view
+    };
+    all.iter().map(view).collect()
 }
 
 fn route(name: &str, slow: &Slow) -> Value {

@@ -103,8 +103,9 @@ Try, in another terminal:
   The slow backend avoided. Count who served 400 requests, 8 at a time, now and {phase} s later:
     curl -Z --no-progress-meter --parallel-max 8 'http://{edge}/api?[1-400]' | sort | uniq -c
 
-  Why: each backend's state, requests in flight, EWMA and quantiles:
-    curl -s http://{admin}/pools
+  Why: each backend's state, latency and share, and what was done about the slow one. In a browser or a terminal:
+    http://{admin}/
+    hedgerow top --admin {admin}
 
   Two languages of one page, stored side by side:
     curl -si -H 'Accept-Language: de' http://{edge}/vary

@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::histogram::Histogram;
+use super::journal::{Event, Journal, Topic, Turn};
 use super::labels::ReloadResult;
 use super::lane::Lane;
 use super::names;
@@ -23,8 +24,8 @@ use super::tally::Tally;
 use super::termination::Termination;
 use super::traces::TraceMetrics;
 use super::visits::Dial;
-use crate::config;
 use crate::units::Tick;
+use crate::{clock, config};
 
 /// All counters of the process; clones share them.
 #[derive(Clone, Debug)]
@@ -53,6 +54,7 @@ pub(super) struct Registered {
     pub(super) connections_failed: Tally,
     pub(super) access_log_dropped: Counter,
     pub(super) traces: TraceMetrics,
+    journal: Arc<Journal>,
 }
 
 impl Metrics {
@@ -80,6 +82,7 @@ impl Metrics {
             connections_failed: Tally::new(names::CONNECTION_FAILURES),
             access_log_dropped: Counter::default(),
             traces: TraceMetrics::new(),
+            journal: Arc::default(),
         }))
     }
 
@@ -107,7 +110,8 @@ impl Metrics {
     /// would make a new time series tomorrow.
     pub fn backend(&self, pool: &str, backend: &str) -> Arc<BackendMetrics> {
         let key = (pool.to_owned(), backend.to_owned());
-        self.0.backends.write().entry(key).or_insert_with(|| Arc::new(BackendMetrics::new())).clone()
+        let new = || Arc::new(BackendMetrics::new(pool, backend, self.0.journal.clone()));
+        self.0.backends.write().entry(key).or_insert_with(new).clone()
     }
 
     /// Attempts at backends of the pool `name` that have ended, since the start.
@@ -186,6 +190,11 @@ impl Metrics {
     /// What is counted of traces.
     pub fn traces(&self) -> &TraceMetrics {
         &self.0.traces
+    }
+
+    /// What happened of late.
+    pub fn journal(&self) -> &Journal {
+        &self.0.journal
     }
 
     pub(super) fn registered(&self) -> &Arc<Registered> {
@@ -334,11 +343,17 @@ pub struct BackendMetrics {
     pub(super) probations: Counter,
     pub(super) pushbacks: Counter,
     pub(super) health_checks: Tally,
+    pool: String,
+    backend: String,
+    journal: Arc<Journal>,
 }
 
 impl BackendMetrics {
-    fn new() -> BackendMetrics {
+    fn new(pool: &str, backend: &str, journal: Arc<Journal>) -> BackendMetrics {
         BackendMetrics {
+            pool: pool.to_owned(),
+            backend: backend.to_owned(),
+            journal,
             attempts: Tally::new(names::ATTEMPT_RESULTS),
             ejections: Tally::new(names::EJECTION_REASONS),
             probations: Counter::default(),
@@ -365,6 +380,19 @@ impl BackendMetrics {
     /// Counts an ejection; `reason` is one of [`names::EJECTION_REASONS`].
     pub fn ejected(&self, reason: &str) {
         self.ejections.add(reason);
+    }
+
+    /// Notes that it changed its state, one of [`names::BACKEND_STATES`], and why.
+    pub fn turned(&self, state: &'static str, turn: Turn, why: &str) {
+        self.journal.note(Event {
+            time: clock::wall(),
+            topic: Topic::Backend,
+            turn,
+            pool: Some(self.pool.clone()),
+            backend: Some(self.backend.clone()),
+            what: state,
+            why: why.to_owned(),
+        });
     }
 
     /// Counts an active health check; `result` is one of [`names::HEALTH_CHECK_RESULTS`].

@@ -4,6 +4,7 @@
 //! * [`record`] one request as a line; [`access_log`] the lines on their way to a file or standard output
 //! * [`timeline`] where a request's time went, [`visits`] the attempts at it; [`slow`] the slowest requests
 //! * [`tracing`] one request as spans, on their way to a collector; [`traces`] how many
+//! * [`journal`] what happened of late; [`counts`] all counters at a moment
 //! * [`termination`] why a request ended: one word for log, metric and header
 //!
 //! Recording is on every request's path and reading is not, so all work that can wait waits for the reader: a
@@ -11,9 +12,11 @@
 
 pub mod access_log;
 pub mod clf;
+pub mod counts;
 mod exemplars;
 mod family;
 pub mod histogram;
+pub mod journal;
 pub mod labels;
 pub mod lane;
 pub mod metrics;
@@ -39,6 +42,8 @@ mod writer;
 
 pub use access_log::AccessLog;
 pub use clf::Agent;
+pub use counts::{Counts, PoolCounts};
+pub use journal::{Event, Journal, Topic, Turn};
 pub use labels::{CacheResult, Method, ReloadResult, StatusClass};
 pub use lane::Lane;
 pub use metrics::{BackendMetrics, InFlight, Metrics, PoolMetrics};

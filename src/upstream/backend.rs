@@ -4,18 +4,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::balance::load::LastLoad;
+use crate::clock;
 use crate::tail::health::{self, Health, MayEject, State, Transition};
 use crate::tail::limit::{Lack, Limiter};
 use crate::tail::probation::{self, Room};
 use crate::tail::signals::{Kind, Signals};
 use crate::tail::throttle::Throttle;
-use crate::telemetry::BackendMetrics;
+use crate::telemetry::{BackendMetrics, Turn};
 use crate::units::Tick;
 
 /// A live backend.
@@ -35,6 +36,8 @@ pub struct Backend {
     room: AtomicU32,
     /// Connections that are no longer requests.
     tunnels: AtomicU32,
+    /// When it last changed its state by what it did, in nanoseconds.
+    turned: AtomicU64,
 }
 
 /// How a backend takes part at one moment.
@@ -44,6 +47,8 @@ pub struct Standing {
     pub state: State,
     /// Since when it has been taking part: its last recovery or, if it never was out, its joining.
     pub since: Tick,
+    /// Since when it has been in its state.
+    pub entered: Tick,
     /// The share of its weight that it has on its way back from probation.
     pub ramp: f64,
 }
@@ -69,6 +74,7 @@ impl Backend {
             throttle: Mutex::default(),
             room: AtomicU32::new(u32::MAX),
             tunnels: AtomicU32::new(0),
+            turned: AtomicU64::new(now.as_nanos()),
         }
     }
 
@@ -200,7 +206,9 @@ impl Backend {
     pub fn standing(&self, now: Tick) -> Standing {
         let health = self.health.lock();
         let since = health.recovered(now).unwrap_or(self.joined).max(self.joined);
-        Standing { state: health.state(now), since, ramp: health.ramp(now) }
+        // An ejection ends by time alone.
+        let entered = since.max(Tick::from_nanos(self.turned.load(Ordering::Relaxed)));
+        Standing { state: health.state(now), since, entered, ramp: health.ramp(now) }
     }
 
     /// An attempt was answered.
@@ -248,6 +256,7 @@ impl Backend {
 
     /// Logs and counts a change of state.
     pub fn changed(&self, t: Transition) {
+        self.turned.store(clock::now().as_nanos(), Ordering::Relaxed);
         match (t.from, t.to) {
             // What it answered before says nothing about how it will come back: it starts as a newcomer.
             (_, State::Ejected(reason)) => {
@@ -260,10 +269,11 @@ impl Backend {
             (State::Probation, _) => self.signals.ewma.reset(),
             _ => {}
         }
-        let level = match t.to {
-            State::Ejected(_) | State::Probation => log::Level::Warn,
-            State::Healthy | State::Recovering => log::Level::Info,
+        let (level, turn) = match t.to {
+            State::Ejected(_) | State::Probation => (log::Level::Warn, Turn::Worse),
+            State::Healthy | State::Recovering => (log::Level::Info, Turn::Better),
         };
+        self.counters.turned(t.to.as_str(), turn, t.reason.as_str());
         log::log!(level, "backend {} is {}: {}", self.name, t.to.as_str(), t.reason.as_str());
     }
 }

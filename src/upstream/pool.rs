@@ -251,7 +251,7 @@ impl Pool {
         let mut candidates = Vec::with_capacity(members.len());
         let usual_load = load::median(members.iter().filter_map(|member| self.reported_load(member, now)));
         for (i, member) in members.iter().enumerate() {
-            let Standing { state, since, ramp } = member.backend.standing(now);
+            let Standing { state, since, ramp, .. } = member.backend.standing(now);
             let is_out = matches!(state, State::Ejected(_))
                 || member.max_in_flight.is_some_and(|most| member.backend.working() >= most)
                 || tried.iter().any(|t| Arc::ptr_eq(&t.backend, &member.backend));
