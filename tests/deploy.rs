@@ -1,6 +1,6 @@
 //! The files in deploy/ ask for metrics that there are, with labels that they have, and every alert has its section.
 
-#![allow(clippy::expect_used, reason = "a file that cannot be read has failed")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a file that cannot be read has failed")]
 
 use hedgerow::telemetry::names;
 use serde_json::Value;

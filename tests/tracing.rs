@@ -1,15 +1,18 @@
 //! Traces as a collector gets them, and what backends are told of them.
 
+#![allow(clippy::panic, reason = "a test that cannot be set up has failed")]
+
 mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::busy::Busy;
 use support::edge::{Edge, first_and_second, over, pool};
 use support::{Collector, Folder, Gate, Origin, Reply, Request, Response, Seen, Span, eventually};
+use tokio::time::Instant;
 
 const UNCACHED: &str = "[route.cache]\nenabled = false\n";
 /// Nothing is recorded but what a test asks for.
