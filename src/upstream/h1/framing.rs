@@ -28,6 +28,8 @@ pub(super) struct Said {
     /// Whether that is given more than once.
     pub repeats_length: bool,
     chunked: bool,
+    /// In a coding that is not known here, which the close ends (RFC 9112 §6.3).
+    coded: bool,
     close: bool,
     keep_alive: bool,
 }
@@ -36,16 +38,17 @@ impl Said {
     /// Takes note of one field.
     ///
     /// # Errors
-    /// For a length that is none or another than before, for a length beside a transfer coding, and for a coding that is
-    /// not just `chunked`: none other was asked for, and another proxy might pass it over.
+    /// For a length that is none or another than before, for a length beside a transfer coding, and for codings of which
+    /// `chunked` is but one: none other was asked for, and another proxy might pass it over.
     pub(super) fn field(&mut self, name: &str, value: &[u8]) -> Result<(), Broken> {
         match name.len() {
             14 if name.eq_ignore_ascii_case("content-length") => self.lengths(value)?,
             17 if name.eq_ignore_ascii_case("transfer-encoding") => {
-                if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                let is_chunked = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+                if self.chunked || self.coded || (!is_chunked && names_chunked(value)) {
                     return Err(Broken);
                 }
-                self.chunked = true;
+                (self.chunked, self.coded) = (is_chunked, !is_chunked);
             }
             10 if name.eq_ignore_ascii_case("connection") => {
                 for option in value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
@@ -55,7 +58,8 @@ impl Said {
             }
             _ => return Ok(()),
         }
-        if self.chunked && self.length.is_some() { Err(Broken) } else { Ok(()) }
+        let is_coded = self.chunked || self.coded;
+        if is_coded && self.length.is_some() { Err(Broken) } else { Ok(()) }
     }
 
     fn lengths(&mut self, value: &[u8]) -> Result<(), Broken> {
@@ -86,10 +90,16 @@ impl Said {
     /// Whether the backend keeps the connection open. A transfer coding is none of HTTP/1.0's (RFC 9112 §6.1).
     pub(super) fn keeps_open(&self, version: Version) -> bool {
         match version {
-            Version::HTTP_11 => !self.close,
-            _ => self.keep_alive && !self.close && !self.chunked,
+            Version::HTTP_11 => !self.close && !self.coded,
+            _ => self.keep_alive && !self.close && !self.chunked && !self.coded,
         }
     }
+}
+
+/// Whether `chunked` is among the codings of a list.
+fn names_chunked(value: &[u8]) -> bool {
+    let name = |coding: &[u8]| coding.split(|&b| b == b';').next().unwrap_or_default().trim_ascii().to_vec();
+    value.split(|&b| b == b',').map(name).any(|coding| coding.eq_ignore_ascii_case(b"chunked"))
 }
 
 /// Digits and nothing else.
@@ -151,10 +161,22 @@ mod tests {
             &[("Transfer-Encoding", "chunked"), ("Content-Length", "5")],
             &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")],
             &[("Transfer-Encoding", "gzip, chunked")],
-            &[("Transfer-Encoding", "identity")],
-            &[("Transfer-Encoding", "xchunked")],
+            &[("Transfer-Encoding", "chunked, gzip")],
+            &[("Transfer-Encoding", "chunked;a=b")],
+            &[("Transfer-Encoding", "gzip"), ("Transfer-Encoding", "chunked")],
+            &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "gzip")],
+            &[("Transfer-Encoding", "identity"), ("Content-Length", "5")],
         ] {
             assert_eq!(said(fields), Err(Broken), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_coding_that_is_not_known_ends_with_the_connection_rfc9112_6_3() {
+        for coding in ["identity", "gzip", "xchunked", "x;chunked"] {
+            let fields = &[("Transfer-Encoding", coding)];
+            assert_eq!(body(fields, 200, false), Body::UntilClose, "{coding}");
+            assert!(!said(fields).unwrap().keeps_open(Version::HTTP_11), "{coding}");
         }
     }
 
