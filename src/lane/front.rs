@@ -284,14 +284,16 @@ impl<'e> Front<'e> {
         let without_body = hit.not_modified || plain.method == Method::Head;
         let trace = traced::trace(snapshot.config().tracing.as_deref(), plain, &hit.client);
         let is_recorded = trace.is_some_and(|trace| trace.sampled.is_some());
-        let agent = plain.agent(&self.edge.access_log());
+        // A look at the log costs each hit; there is one.
+        let log = self.edge.access_log();
+        let agent = plain.agent(&log);
         let account = Account {
             started: now.tick,
             method: plain.method,
             protocol: "HTTP/1.1",
             status: if hit.not_modified { 304 } else { hit.ready.status().as_u16() },
             length: if without_body { 0 } else { hit.ready.length() },
-            line: (is_recorded || self.edge.access_log().is_on()).then(|| Line {
+            line: (is_recorded || log.is_on()).then(|| Line {
                 time: now.wall,
                 client: hit.client.address,
                 host: Cow::Borrowed(plain.host),

@@ -8,7 +8,7 @@ use super::head::{self, Head};
 use crate::clock;
 use crate::config::Limits;
 use crate::edge::Edge;
-use crate::telemetry::{Agent, CacheResult, Method, Record, Termination};
+use crate::telemetry::{CacheResult, Method, Record, Termination};
 
 /// What a client that asks for something is told.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,31 +48,12 @@ impl Redirect {
         metrics.terminated(Termination::Done);
         let path = self.location.find(host).and_then(|at| self.location[at..].find('/').map(|path| at + path));
         edge.access_log().log(&Record {
-            time: clock::wall(),
             client,
             method,
             host,
             path: path.and_then(|at| self.location.get(at..)).unwrap_or("/"),
             protocol,
-            status: self.status,
-            bytes: 0,
-            duration: Duration::ZERO,
-            upstream_time: None,
-            route: None,
-            pool: None,
-            backend: None,
-            cache: CacheResult::None,
-            attempts: 0,
-            hedge: None,
-            priority: None,
-            queue_time: None,
-            shed: None,
-            stale: None,
-            reason: Termination::Done,
-            request_id: "",
-            trace: None,
-            generation: edge.peek().generation(),
-            agent: Agent::default(),
+            ..Record::unrouted(clock::wall(), self.status, Termination::Done, edge.peek().generation())
         });
     }
 }

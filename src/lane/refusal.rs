@@ -6,7 +6,7 @@ use super::framed::Framed;
 use super::head::Refusal;
 use crate::clock;
 use crate::edge::Edge;
-use crate::telemetry::{Agent, CacheResult, Method, Record, Termination};
+use crate::telemetry::{CacheResult, Method, Record, Termination};
 
 impl Refusal {
     /// The status line's code and phrase.
@@ -80,31 +80,11 @@ pub(super) fn log(edge: &Edge, refusal: Refusal, client: Option<IpAddr>, line: (
     edge.metrics().unrouted().record(Method::of(method), status, CacheResult::None, std::time::Duration::ZERO);
     edge.metrics().terminated(reason);
     edge.access_log().log(&Record {
-        time: clock::wall(),
         client,
         method: clip(method, 16),
-        host: "",
         path: clip(path, 256),
-        protocol: "",
-        status,
         bytes: bytes as u64,
-        duration: std::time::Duration::ZERO,
-        upstream_time: None,
-        route: None,
-        pool: None,
-        backend: None,
-        cache: CacheResult::None,
-        attempts: 0,
-        hedge: None,
-        priority: None,
-        queue_time: None,
-        shed: None,
-        stale: None,
-        reason,
-        request_id: "",
-        trace: None,
-        generation: edge.peek().generation(),
-        agent: Agent::default(),
+        ..Record::unrouted(clock::wall(), status, reason, edge.peek().generation())
     });
 }
 

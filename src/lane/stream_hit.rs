@@ -80,14 +80,15 @@ pub(super) fn answer(
         let is_recorded = trace.is_some_and(|trace| trace.sampled.is_some());
         let without_body = hit.not_modified || plain.method == Method::Head;
         let body = if without_body { Vec::new() } else { hit.ready.bytes().collect() };
-        let agent = plain.agent(&edge.access_log());
+        let log = edge.access_log();
+        let agent = plain.agent(&log);
         let account = Account {
             started: now,
             method: plain.method,
             protocol: "HTTP/2",
             status: head.status.as_u16(),
             length: if without_body { 0 } else { hit.ready.length() },
-            line: (is_recorded || edge.access_log().is_on()).then(|| Line {
+            line: (is_recorded || log.is_on()).then(|| Line {
                 time: wall,
                 client: hit.client.address,
                 host: Cow::Owned(plain.host.to_owned()),
