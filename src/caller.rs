@@ -1,6 +1,6 @@
 //! Who asks: the same answer for the fast lane, which has a head's bytes, and for the phases behind it, which have a map.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -24,6 +24,8 @@ pub struct Link {
     pub hsts: String,
     /// The subject of the client's certificate, and the field that tells backends.
     pub subject: Option<(HeaderName, HeaderValue)>,
+    /// The client's address and ours, as far as they are known.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
     /// Where requests are sent to HTTPS: the port.
     pub redirect: Option<u16>,
 }

@@ -41,29 +41,36 @@ impl Certificate {
     /// # Errors
     /// A file that cannot be read, that holds nothing of its kind, a key that is not the leaf's, a leaf without a name.
     pub fn read(chain: &Path, key: &Path, ocsp: Option<&Path>) -> Result<Certificate, Mistake> {
+        let (mut read, _) = Certificate::pair(chain, key)?;
+        if read.names.is_empty() {
+            return Err(Mistake::Chain("names no host (subjectAltName): no client would accept it".to_owned()));
+        }
+        if let Some(path) = ocsp {
+            let staple = bytes(path).map_err(Mistake::Ocsp)?;
+            let certified = CertifiedKey::clone(&read.key);
+            read.key = Arc::new(CertifiedKey { ocsp: Some(staple).filter(|staple| !staple.is_empty()), ..certified });
+        }
+        Ok(read)
+    }
+
+    /// A chain, leaf first, and the leaf's key, which is given back too.
+    fn pair(chain: &Path, key: &Path) -> Result<(Certificate, PrivateKeyDer<'static>), Mistake> {
         let certificates = authorities(chain).map_err(Mistake::Chain)?;
         let leaf = certificates.first().map(|der| der.as_ref()).unwrap_or_default();
         let (_, parsed) =
             X509Certificate::from_der(leaf).map_err(|e| Mistake::Chain(format!("cannot be read: {e}")))?;
         let names = names(&parsed);
-        if names.is_empty() {
-            return Err(Mistake::Chain("names no host (subjectAltName): no client would accept it".to_owned()));
-        }
         let valid = (time(parsed.validity().not_before.timestamp()), time(parsed.validity().not_after.timestamp()));
         let subject = parsed.subject().to_string();
         let key = private_key(key).map_err(Mistake::Key)?;
         let signing = any_supported_type(&key).map_err(|_| Mistake::Key("is of a kind not supported".to_owned()))?;
-        let mut certified = CertifiedKey::new(certificates, signing);
+        let certified = CertifiedKey::new(certificates, signing);
         match certified.keys_match() {
             // Unknown: the kind of key cannot tell; the handshake will.
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(_) => return Err(Mistake::Key(format!("is not the key of {}", chain.display()))),
         }
-        certified.ocsp = match ocsp {
-            Some(path) => Some(bytes(path).map_err(Mistake::Ocsp)?).filter(|staple| !staple.is_empty()),
-            None => None,
-        };
-        Ok(Certificate { key: Arc::new(certified), names, subject, valid })
+        Ok((Certificate { key: Arc::new(certified), names, subject, valid }, key))
     }
 
     /// Chain and key as a handshake needs them.
@@ -94,6 +101,41 @@ impl Certificate {
     /// When it ceases to be valid.
     pub fn expires(&self) -> SystemTime {
         self.valid.1
+    }
+}
+
+/// A certificate with its key as a client of TLS shows it.
+#[derive(Clone, PartialEq)]
+pub struct ClientIdentity {
+    certificate: Certificate,
+    key: Arc<[u8]>,
+}
+
+impl ClientIdentity {
+    /// Reads a chain, leaf first, and the leaf's key.
+    ///
+    /// # Errors
+    /// As [`Certificate::read`]; its leaf need not name a host.
+    pub fn read(chain: &Path, key: &Path) -> Result<ClientIdentity, Mistake> {
+        let (certificate, key) = Certificate::pair(chain, key)?;
+        Ok(ClientIdentity { certificate, key: key.secret_der().into() })
+    }
+
+    /// The certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// The key (DER).
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+/// Without the key.
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.certificate.fmt(f)
     }
 }
 

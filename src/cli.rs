@@ -13,6 +13,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Loaded, Problem, Severity};
+use crate::endpoint::Endpoint;
 use crate::units::Weight;
 use crate::{ask, demo, reload, server};
 
@@ -126,8 +127,9 @@ fn demo() -> ExitCode {
     };
     start_log(log::LevelFilter::Info);
     let ended = serve(config, None, |running| {
-        if let (Some(edge), Some(admin)) = (running.addresses().first(), running.admin()) {
-            print(&demo.banner(*edge, admin));
+        let edge = running.addresses().first().and_then(Endpoint::tcp);
+        if let (Some(edge), Some(admin)) = (edge, running.admin()) {
+            print(&demo.banner(edge, admin));
         }
     });
     backends.shutdown_background();
@@ -136,7 +138,7 @@ fn demo() -> ExitCode {
 
 /// The default configuration on loopback, over these backends, without an access log between the demo's lines.
 fn over(mut config: config::Config, backends: &[SocketAddr]) -> config::Config {
-    config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 8080))];
+    config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 8080)).into()];
     config.access_log.format = None;
     for pool in &mut config.pools {
         let pool = Arc::make_mut(pool);
@@ -144,8 +146,7 @@ fn over(mut config: config::Config, backends: &[SocketAddr]) -> config::Config {
             .iter()
             .map(|address| config::Backend {
                 max_in_flight: None,
-                host: address.ip().to_string(),
-                port: address.port(),
+                address: config::Address::Host { name: address.ip().to_string(), port: address.port() },
                 weight: Weight::DEFAULT,
             })
             .collect();

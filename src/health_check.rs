@@ -13,7 +13,8 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::clock;
 use crate::config::HealthCheck;
 use crate::edge::Edge;
-use crate::upstream::{Connections, Failure, Member, Pool, Request};
+use crate::endpoint::Endpoint;
+use crate::upstream::{Connections, Failure, Introduction, Member, Pool, Request};
 
 /// Checks the pools of every generation; never returns.
 pub async fn run(edge: Arc<Edge>) {
@@ -54,12 +55,13 @@ async fn check_pool(pool: Weak<Pool>, check: HealthCheck, connections: Arc<Conne
         ticks.tick().await;
         let Some(pool) = pool.upgrade() else { return };
         let members = pool.members();
-        join_all(members.iter().map(|member| check_member(member, &check, &connections))).await;
+        let opening = pool.config().proxy_protocol.map(Introduction::of_nobody);
+        join_all(members.iter().map(|member| check_member(member, &check, opening, &connections))).await;
     }
 }
 
-async fn check_member(member: &Member, check: &HealthCheck, connections: &Connections) {
-    let result = match timeout(check.timeout, ask(member, check, connections)).await {
+async fn check_member(member: &Member, check: &HealthCheck, opening: Option<Introduction>, connections: &Connections) {
+    let result = match timeout(check.timeout, ask(member, check, opening, connections)).await {
         Ok(Ok(status)) if check.expect.iter().any(|(low, high)| (*low..=*high).contains(&status)) => "passed",
         Ok(Ok(_)) => "status",
         Ok(Err(Failure::ConnectionRefused | Failure::ConnectFailed)) => "connect-failed",
@@ -74,9 +76,14 @@ async fn check_member(member: &Member, check: &HealthCheck, connections: &Connec
     }
 }
 
-async fn ask(member: &Member, check: &HealthCheck, connections: &Connections) -> Result<u16, Failure> {
+async fn ask(
+    member: &Member,
+    check: &HealthCheck,
+    opening: Option<Introduction>,
+    connections: &Connections,
+) -> Result<u16, Failure> {
     let request = question(member, check).map_err(|_| Failure::WriteFailed)?;
-    let mut http = connections.connect(&member.peer).await?;
+    let mut http = connections.connect(member.key, &member.peer, opening).await?;
     http.send(&Request::of(&request)?, &[]).await?;
     http.read_head().await?;
     Ok(http.head().map_or(0, |head| head.status.as_u16()))
@@ -84,7 +91,11 @@ async fn ask(member: &Member, check: &HealthCheck, connections: &Connections) ->
 
 fn question(member: &Member, check: &HealthCheck) -> pingora::Result<RequestHeader> {
     let mut request = RequestHeader::build("GET", check.path.as_bytes(), Some(3))?;
-    let host = check.host.clone().unwrap_or_else(|| member.backend.name().to_owned());
+    let own = match member.backend.address() {
+        Endpoint::Tcp(_) => member.backend.name(),
+        Endpoint::Unix(_) => "localhost",
+    };
+    let host = check.host.as_deref().unwrap_or(own);
     request.insert_header(http::header::HOST, host)?;
     request.insert_header(http::header::USER_AGENT, "hedgerow-health-check")?;
     request.insert_header(http::header::CONNECTION, "close")?;

@@ -3,7 +3,7 @@
 //! # The module map
 //!
 //! Pure policy: plain values in, decisions out. No socket, clock, lock, log or randomness of its own.
-//! * [`units`] ratios, sizes, weights, points in time; [`uri`] the one normalisation of a request target
+//! * [`units`] ratios, sizes, weights, points in time; [`uri`] the one normalisation of a request target; [`endpoint`] where something listens
 //! * [`cache`] what HTTP says about storing, freshness, validation, variants and keys
 //! * [`balance`] which backend; [`tail`] latency signals, budgets, backoff, health
 //! * [`routing`] which route; [`trace`] whose trace, and whether it is recorded
@@ -33,6 +33,7 @@ pub mod config;
 pub mod connections;
 pub mod demo;
 pub mod edge;
+pub mod endpoint;
 pub mod health_check;
 pub mod lane;
 pub mod last_word;

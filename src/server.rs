@@ -3,22 +3,20 @@
 //! Pingora's own `Server` sleeps out its whole grace period even when idle and cannot tell which port it got, so its
 //! services are started here, on one runtime, over sockets that are bound before anything else can fail.
 
+mod bind;
+
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::IntoRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::proxy::ProxyServiceBuilder;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ListenFds};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,16 +24,14 @@ use tokio::task::JoinSet;
 use crate::admin::{Admin, Live};
 use crate::config::Config;
 use crate::edge::Edge;
+use crate::endpoint::Endpoint;
 use crate::proxy::Proxy;
 use crate::reload::Reloader;
 use crate::{clock, health_check, lane};
+use bind::{Bound, Listening, SocketFile};
 
-/// Connections the kernel holds for us while we are busy.
-const BACKLOG: i32 = 4096;
 /// Listeners, logs, idle connections to backends and the runtime's own files.
 const FILES_BESIDE: u64 = 2048;
-/// Unsent bytes below which a client's socket takes more.
-const UNSENT: u32 = 128 * 1024;
 /// Every so many tasks a thread takes one of those for which its own queue, of 256, had no room. With 1,000 busy connections most
 /// are such; by tokio's measure, every hundred or so, p99 of hits is 115 to 158 ms, by this one 19 to 22.
 const FAIRNESS: u32 = 2;
@@ -66,7 +62,9 @@ impl std::error::Error for StartError {}
 pub struct Running {
     edge: Arc<Edge>,
     reloader: Arc<Reloader>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<Endpoint>,
+    /// Of Unix sockets; here so that they go with us.
+    _files: Vec<SocketFile>,
     admin: Option<SocketAddr>,
     stop_proxy: watch::Sender<bool>,
     stop_admin: watch::Sender<bool>,
@@ -79,8 +77,9 @@ impl Running {
     /// # Errors
     /// An address that cannot be bound, or what of the configuration cannot be had on this machine.
     pub async fn start(config: Config, source: Option<PathBuf>) -> Result<Running, StartError> {
-        let listeners: Vec<Socket> = config.all_listeners().map(|l| bind(l.address)).collect::<Result<_, _>>()?;
-        let admin_listener = config.server.admin.map(bind).transpose()?;
+        let listeners: Vec<Bound> =
+            config.all_listeners().map(|l| Bound::new(&l.address, l.mode)).collect::<Result<_, _>>()?;
+        let admin_listener = config.server.admin.map(|address| Bound::new(&address.into(), None)).transpose()?;
         let threads = config.server.threads;
         let edge = Arc::new(Edge::new(config).map_err(StartError)?);
         let reloader = Arc::new(Reloader::new(edge.clone(), source));
@@ -94,18 +93,16 @@ impl Running {
         options.force_custom = true;
         let proxy = Proxy::new(edge.clone());
         let (connector, short) = (proxy.connector(), Arc::new(proxy.clone()));
-        let mut addresses = Vec::new();
+        let (mut addresses, mut files) = (Vec::new(), Vec::new());
         // One service for each, so that a connection tells where it came in.
         for (place, listener) in listeners.into_iter().enumerate() {
             let mut service = ProxyServiceBuilder::new(&conf, proxy.clone())
                 .custom(connector.clone(), lane::entrance(edge.clone(), place, short.clone()))
                 .server_options(options.clone())
                 .build();
-            let (bound, fds) = hand_over(vec![listener], |address| {
-                // The lane buffers what is worth buffering; 64 KiB per connection would be pingora's way.
-                service.add_listener(ListenerConfig::tcp(address).l4_buffer(L4BufferSettings::unbuffered()));
-            })?;
-            addresses.extend(bound);
+            let Listening { endpoint, file, fds } = listener.hand_over(|config| service.add_listener(config))?;
+            addresses.push(endpoint);
+            files.extend(file);
             let stopped = proxy_stopped.clone();
             tasks.spawn(async move { service.start_service(Some(fds), stopped, 1).await });
         }
@@ -116,8 +113,8 @@ impl Running {
             let mut service =
                 Service::new("admin".to_owned(), Admin::new(edge.clone(), reloader.clone(), live.clone()));
             tasks.spawn(live.run());
-            let (bound, fds) = hand_over(vec![listener], |address| service.add_tcp(address))?;
-            admin = bound.first().copied();
+            let Listening { endpoint, fds, .. } = listener.hand_over(|config| service.add_listener(config))?;
+            admin = endpoint.tcp();
             tasks.spawn(async move { service.start_service(Some(fds), admin_stopped, 1).await });
         }
         tasks.spawn(health_check::run(edge.clone()));
@@ -127,11 +124,20 @@ impl Running {
         });
         tasks.spawn(publish_quantiles(edge.clone()));
         tasks.spawn(sweep_purged(edge.clone()));
-        Ok(Running { edge, reloader, addresses, admin, stop_proxy, stop_admin, tasks: Mutex::new(tasks) })
+        Ok(Running {
+            edge,
+            reloader,
+            addresses,
+            _files: files,
+            admin,
+            stop_proxy,
+            stop_admin,
+            tasks: Mutex::new(tasks),
+        })
     }
 
     /// Where clients connect, with the ports that were got for port 0.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[Endpoint] {
         &self.addresses
     }
 
@@ -264,35 +270,6 @@ impl Signals {
             reopen: signal(SignalKind::user_defined1())?,
         })
     }
-}
-
-fn bind(address: SocketAddr) -> Result<Socket, StartError> {
-    let listen = || -> io::Result<Socket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        // Accepted sockets inherit it. A socket is then writable as soon as little is unsent, so that a slow reader shows
-        // as slow progress and not as none, and a fast one costs less kernel memory.
-        socket.set_tcp_notsent_lowat(UNSENT)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket)
-    };
-    listen().map_err(|e| StartError(vec![format!("cannot listen on {address}: {e}")]))
-}
-
-/// Gives bound sockets to a pingora service, under the addresses they really have.
-fn hand_over(sockets: Vec<Socket>, mut add: impl FnMut(&str)) -> Result<(Vec<SocketAddr>, ListenFds), StartError> {
-    let mut fds = Fds::new();
-    let mut addresses = Vec::new();
-    for socket in sockets {
-        let address = socket.local_addr().ok().and_then(|a| a.as_socket());
-        let address = address.ok_or_else(|| StartError(vec!["a socket without an address".to_owned()]))?;
-        add(&address.to_string());
-        fds.add(address.to_string(), socket.into_raw_fd());
-        addresses.push(address);
-    }
-    Ok((addresses, Arc::new(Mutex::new(fds))))
 }
 
 /// Gives DNS a moment, so that the first requests find their backends.

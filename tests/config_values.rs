@@ -1,9 +1,10 @@
 //! What a text means.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::path::Path;
 use std::time::Duration;
 
-use hedgerow::config::{self, Backend, Config, Hedge, IfSlow, KEYS, LogFormat, Protocol, Trust};
+use hedgerow::config::{self, Address, Backend, Config, Hedge, IfSlow, KEYS, LogFormat, Protocol, Trust};
 use hedgerow::routing::{HostPattern, PathPattern};
 use hedgerow::tail::hedging::Quantile;
 use hedgerow::trace::sampling::Keep;
@@ -46,6 +47,9 @@ protocols = ["h1", "h2"]
 proxy_protocol = ["10.0.0.0/8"]
 redirect_to_https = 8443
 [[listener]]
+address = "unix:/run/edge.sock"
+mode = "0600"
+[[listener]]
 address = "127.0.0.1:83"
 protocols = ["h1"]
 [listener.tls]
@@ -76,14 +80,15 @@ window = "1m"
 query = true
 [[pool]]
 name = "web"
-backends = ["127.0.0.1:8001", { address = "[::1]:8002", weight = 3, max_in_flight = 4 }, "App-1.Internal:8003"]
+backends = ["127.0.0.1:8001", { address = "[::1]:8002", weight = 3, max_in_flight = 4 }, "App-1.Internal:8003", "unix:/run/app.sock"]
 health = { path = "/healthz?deep", host = "shop.example", interval = "5s", timeout = "1s", expect = [200, "301-302,404"], rise = 1, fall = 5 }
 ejection = { consecutive = 0, time = "1s", max_time = "2s" }
 slow_start = "0s"
 max_in_flight = 9
 keepalive = false
 tell_deadline = false
-tls = { server_name = "Internal.", verify = false, ca = "Cargo.toml" }
+proxy_protocol = "v2"
+tls = { server_name = "Internal.", verify = false, ca = "Cargo.toml", cert = "tests/config/shop.pem", key = "tests/config/shop.key" }
 [pool.timeouts]
 connect = "1s"
 first_byte = "2s"
@@ -156,7 +161,7 @@ timeout = "3s"
 fn every_key_is_read() {
     let loaded = config::parse_str("t.toml", FULL).unwrap();
     let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["t.toml:63:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
+    assert_eq!(warnings, ["t.toml:67:57: warning: pool.tls.ca: is not used, since `verify = false`"]);
     let shown = loaded.config.to_json();
     let expected: Value = serde_json::from_str(include_str!("config/full.json")).unwrap();
     assert_eq!(shown, expected, "{shown:#}");
@@ -188,14 +193,16 @@ fn is_shown(shown: &Value, key: &str) -> bool {
 
 #[test]
 fn backends_are_addresses_or_names() {
-    let backend = |host: &str, port, weight, max_in_flight| {
+    let host = |name: &str, port| Address::Host { name: name.into(), port };
+    let backend = |address, weight, max_in_flight| {
         let weight = hedgerow::units::Weight::new(weight).unwrap();
-        Backend { host: host.into(), port, weight, max_in_flight }
+        Backend { address, weight, max_in_flight }
     };
     let expected = [
-        backend("127.0.0.1", 8001, 1, None),
-        backend("::1", 8002, 3, Some(4)),
-        backend("app-1.internal", 8003, 1, None),
+        backend(host("127.0.0.1", 8001), 1, None),
+        backend(host("::1", 8002), 3, Some(4)),
+        backend(host("app-1.internal", 8003), 1, None),
+        backend(Address::Unix(Path::new("/run/app.sock").into()), 1, None),
     ];
     assert_eq!(config(FULL).pools[0].backends, expected);
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Each module at the crate's root, and what it may import. Who is not listed may import nothing.
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["server", "demo", "reload", "ask", "config", "clock", "units"]),
+    ("cli", &["server", "demo", "reload", "ask", "config", "clock", "units", "endpoint"]),
     ("ask", &[]),
     ("demo", &["server", "config", "clock", "units"]),
     (
@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "routing",
             "uri",
             "units",
+            "endpoint",
         ],
     ),
     ("proxy", MIDDLE),
@@ -52,12 +53,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pace", &[]),
     ("caller", &[]),
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
-    ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
+    ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units", "endpoint", "certificate"]),
     ("store", &["cache", "config", "clock", "units"]),
     ("telemetry", &["config", "cache", "tail", "trace", "clock", "units"]),
-    ("listener", &["certificate", "config"]),
+    ("listener", &["certificate", "config", "endpoint"]),
     ("certificate", &[]),
-    ("config", &["certificate", "clock", "routing", "cache", "tail", "balance", "trace", "uri", "units"]),
+    ("endpoint", &[]),
+    ("config", &["certificate", "endpoint", "clock", "routing", "cache", "tail", "balance", "trace", "uri", "units"]),
     ("routing", &["uri", "units"]),
     ("cache", &["uri", "units"]),
     ("balance", &["tail", "units"]),
@@ -86,6 +88,7 @@ const ADMIN: &[&str] = &[
 ];
 
 const MIDDLE: &[&str] = &[
+    "endpoint",
     "edge",
     "listener",
     "bypass",

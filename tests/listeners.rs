@@ -612,3 +612,54 @@ async fn a_silent_client_does_not_keep_a_handshake_open() {
     edge.metric_becomes("hedgerow_client_connections_failed_total", &[("reason", "timeout")], 1.0).await;
     edge.metric_becomes("hedgerow_client_connections", &[], 0.0).await;
 }
+
+/// A Unix socket of an edge in a folder of its own.
+fn socket(folder: &Folder, file: &str) -> std::path::PathBuf {
+    folder.path().join(file)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_is_a_listener_like_others() {
+    let origin = origin(|seen| Reply::fresh(60, field(seen, "x-forwarded-for"))).await;
+    let (folder, authority) = (Folder::new(), Authority::new());
+    authority.write("shop", &["shop.example"]);
+    let [plain, balanced, secure] = ["a.sock", "b.sock", "c.sock"].map(|file| socket(&folder, file));
+    let conf = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n\
+         [[listener]]\naddress = \"unix:{}\"\nmode = \"0600\"\nproxy_protocol = [\"127.0.0.1\"]\n\
+         [[listener]]\naddress = \"unix:{}\"\ntls = {{ {} }}\n\
+         [[pool]]\nname = \"p\"\nbackends = [\"{}\"]\n[[route]]\npool = \"p\"\n",
+        plain.display(),
+        balanced.display(),
+        secure.display(),
+        authority.certificates(&["shop"]),
+        origin.addr(),
+    );
+    let edge = Edge::start(&conf).await;
+
+    // Who comes by a socket is on this machine.
+    let ask = async |target: &str| {
+        let stream = tokio::net::UnixStream::connect(&plain).await.unwrap();
+        said(stream, closing(target)).await
+    };
+    let answer = ask("/").await;
+    assert!(answer.ends_with("\r\n\r\n127.0.0.1") && answer.contains("X-Cache-Status: MISS"), "{answer}");
+    assert!(ask("/").await.contains("X-Cache-Status: HIT"));
+
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&balanced).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let stream = tokio::net::UnixStream::connect(&balanced).await.unwrap();
+    let told = format!("PROXY TCP4 192.0.2.7 198.51.100.1 5 443\r\n{}", closing("/told"));
+    assert!(said(stream, told).await.ends_with("\r\n\r\n192.0.2.7"));
+
+    let stream = tokio::net::UnixStream::connect(&secure).await.unwrap();
+    let name = ServerName::try_from("shop.example").unwrap();
+    let stream = authority.client(&["http/1.1"], None).connect(name, stream).await.unwrap();
+    assert!(said(stream, closing("/tls")).await.ends_with("\r\n\r\n127.0.0.1"));
+
+    // The files go with the edge.
+    edge.drain(std::time::Duration::from_secs(5)).await.unwrap();
+    drop(edge);
+    let are_gone = || !plain.exists() && !balanced.exists() && !secure.exists();
+    eventually("the files go", async || are_gone().then_some(())).await;
+}

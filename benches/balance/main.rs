@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hedgerow::config;
+use hedgerow::endpoint::Endpoint;
 use hedgerow::server::Running;
 use tokio::runtime::{Builder, Runtime};
 
@@ -139,7 +140,8 @@ fn run(phases: &[Phase], fault: Range<usize>, seed: u64, path: Path) -> Result<O
             let config = edge_config(&backends)?;
             let edge_own = runtime(config.server.threads)?;
             let edge = edge_own.block_on(Running::start(config, None))?;
-            let samples = load_own.block_on(load::run(edge.addresses().to_vec(), requests));
+            let samples =
+                load_own.block_on(load::run(edge.addresses().iter().filter_map(Endpoint::tcp).collect(), requests));
             edge_own.block_on(async { tokio::time::sleep(SETTLE).await });
             let left = in_flight(&edge);
             edge_own.block_on(edge.drain(Duration::ZERO));

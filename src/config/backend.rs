@@ -1,11 +1,17 @@
 //! `backends` and `tls` of a pool: where requests go.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::pool_tail::IN_FLIGHT;
 use super::read::{Located, Section};
 use super::value::Value;
-use super::{Backend, Tls};
+use super::{Address, Backend, Identity, Tls};
+use crate::certificate::{ClientIdentity, Mistake};
+use crate::clock;
+use crate::endpoint::{LONGEST_PATH, UNIX};
 use crate::units::Weight;
 use crate::uri;
 
@@ -19,13 +25,10 @@ pub(super) fn backends(value: &Value<'_>) -> Vec<Backend> {
     let mut found: Vec<Located<'_, Backend>> = Vec::new();
     for item in items {
         let Some(backend) = backend(item) else { continue };
-        let same = |other: &&Located<'_, Backend>| {
-            (&other.value.host, other.value.port) == (&backend.value.host, backend.value.port)
-        };
+        let same = |other: &&Located<'_, Backend>| other.value.address == backend.value.address;
         if found.iter().find(same).is_some() {
-            let Backend { host, port, .. } = &backend.value;
             backend.spot.error_with(
-                format_args!("backend {} stands twice in this pool", show_address(host, *port)),
+                format_args!("backend {} stands twice in this pool", backend.value.address),
                 "to send it more, write it once with a weight: { address = \"...\", weight = 2 }",
             );
         }
@@ -46,9 +49,9 @@ fn backend(item: Value<'_>) -> Option<Located<'_, Backend>> {
     } else {
         (address(&item), u64::from(Weight::DEFAULT.get()), None)
     };
-    let (host, port) = address?;
+    let address = address?;
     let weight = u16::try_from(weight).ok().and_then(Weight::new).unwrap_or_default();
-    Some(Located { value: Backend { host, port, weight, max_in_flight }, spot })
+    Some(Located { value: Backend { address, weight, max_in_flight }, spot })
 }
 
 /// Reads how many requests may be at one backend.
@@ -57,9 +60,12 @@ pub(super) fn max_in_flight(value: &Value<'_>) -> Option<u32> {
     value.integer(range).and_then(|n| u32::try_from(n).ok())
 }
 
-/// Reads `host:port`; an IPv6 address comes out without its brackets.
-fn address(value: &Value<'_>) -> Option<(String, u16)> {
+/// Reads `host:port` or `unix:path`; an IPv6 address comes out without its brackets.
+fn address(value: &Value<'_>) -> Option<Address> {
     let text = value.text("a backend such as \"127.0.0.1:8001\" or { address = \"...\", weight = 2 }")?;
+    if let Some(path) = text.strip_prefix(UNIX) {
+        return unix(value, path).map(Address::Unix);
+    }
     let message = format!("expected \"host:port\", found {}", value.found());
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.split('/').next().unwrap_or(rest);
@@ -74,7 +80,7 @@ fn address(value: &Value<'_>) -> Option<(String, u16)> {
                 value.spot.error(format_args!("`{host}` is not an IPv4 address, expected \"host:port\""));
                 return None;
             }
-            Some((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+            Some(Address::Host { name: host.trim_start_matches('[').trim_end_matches(']').to_owned(), port })
         }
         Ok((host, None)) => {
             value.spot.error_with(format_args!("{message}: no port"), format_args!("write \"{host}:8000\""));
@@ -91,13 +97,49 @@ fn address(value: &Value<'_>) -> Option<(String, u16)> {
     }
 }
 
-/// `host:port`, with brackets around an IPv6 address.
-pub(super) fn show_address(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+/// Reads what follows `unix:`: the path of a socket, relative to the file it is written in.
+pub(super) fn unix(value: &Value<'_>, written: &str) -> Option<Arc<Path>> {
+    if written.is_empty() || written.ends_with('/') || written.contains('\0') {
+        value.spot.error_with(
+            format_args!("{} names no socket", value.found()),
+            "write the path of a Unix socket such as \"unix:/run/app.sock\"",
+        );
+        return None;
+    }
+    let path = value.spot.source.directory.join(written);
+    if path.as_os_str().len() > LONGEST_PATH {
+        value.spot.error(format_args!(
+            "the path {} is too long for a Unix socket, which has room for {LONGEST_PATH} bytes",
+            path.display()
+        ));
+        return None;
+    }
+    Some(path.into())
 }
 
-/// Reads `tls = { server_name, verify, ca }`.
-pub(super) fn tls(mut section: Section<'_>) -> Tls {
+impl Address {
+    /// The name that is to be resolved, if it is one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Address::Host { name, .. } if name.parse::<IpAddr>().is_err() => Some(name),
+            Address::Host { .. } | Address::Unix(_) => None,
+        }
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address, or `unix:path`.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Host { name, port } if name.contains(':') => write!(f, "[{name}]:{port}"),
+            Address::Host { name, port } => write!(f, "{name}:{port}"),
+            Address::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+/// Reads `tls = { server_name, verify, ca, cert, key }`; a backend's name is verified, or that of `server_name`.
+pub(super) fn tls(mut section: Section<'_>, backends: &[Backend]) -> Tls {
     let server_name = section.optional("server_name").and_then(|value| {
         let text = value.text("a host name")?;
         match uri::normalise_host(text) {
@@ -124,6 +166,46 @@ pub(super) fn tls(mut section: Section<'_>) -> Tls {
     if ca.is_some() && !verify {
         section.spot_of("ca").warning("is not used, since `verify = false`");
     }
+    let identity = identity(&mut section);
+    let socket = backends.iter().find(|backend| matches!(backend.address, Address::Unix(_)));
+    if let (Some(socket), None) = (socket, &server_name) {
+        let message =
+            format!("`server_name` is missing: `{}` has no name that a certificate could be for", socket.address);
+        section.spot.error_with(message, "write the name that the certificate is for");
+    }
     section.finish();
-    Tls { server_name, verify, ca }
+    Tls { server_name, verify, ca, identity }
+}
+
+/// Reads `cert` and `key`, of which neither is of use alone.
+fn identity(section: &mut Section<'_>) -> Option<Identity> {
+    let (cert, key) = match (section.optional("cert"), section.optional("key")) {
+        (Some(cert), Some(key)) => (cert, key),
+        (Some(one), None) => {
+            one.spot.error("is of no use without its `key`");
+            return None;
+        }
+        (None, Some(one)) => {
+            one.spot.error("is of no use without its `cert`");
+            return None;
+        }
+        (None, None) => return None,
+    };
+    let (cert_path, key_path) = (cert.path()?, key.path()?);
+    match ClientIdentity::read(&cert_path, &key_path) {
+        Ok(read) => {
+            if let Some(complaint) = read.certificate().complaint(clock::wall()) {
+                cert.spot.warning(format_args!("{} {complaint}", cert_path.display()));
+            }
+            Some(Identity { cert: cert_path, key: key_path, read })
+        }
+        Err(Mistake::Key(text)) => {
+            key.spot.error(format_args!("{} {text}", key_path.display()));
+            None
+        }
+        Err(Mistake::Chain(text) | Mistake::Ocsp(text)) => {
+            cert.spot.error(format_args!("{} {text}", cert_path.display()));
+            None
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! What a reload changes, as a value: for the log, the answer to `POST /reload`, and the operator's peace of mind.
 
 use std::fmt;
-use std::net::SocketAddr;
 
-use super::backend::show_address;
 use super::{Config, Pool};
+use crate::endpoint::Endpoint;
 
 /// The difference between the running configuration and the next. Its `Display` is one line per change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,11 +131,11 @@ fn changes<T: PartialEq>(old: &[T], new: &[T], name: impl Fn(&T) -> String) -> V
 }
 
 fn backends(old: &Pool, new: &Pool) -> Vec<Change> {
-    changes(&old.backends, &new.backends, |b| format!("{} {}", new.name, show_address(&b.host, b.port)))
+    changes(&old.backends, &new.backends, |b| format!("{} {}", new.name, b.address))
 }
 
-fn addresses(config: &Config) -> Vec<SocketAddr> {
-    config.listeners.iter().map(|listener| listener.address).collect()
+fn addresses(config: &Config) -> Vec<(&Endpoint, Option<u32>)> {
+    config.listeners.iter().map(|listener| (&listener.address, listener.mode)).collect()
 }
 
 fn differing(keys: &[(&'static str, bool)]) -> Vec<&'static str> {

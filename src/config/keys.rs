@@ -21,6 +21,7 @@ pub const KEYS: &[&str] = &[
     "server.timeouts.write",
     "server.timeouts.handshake",
     "listener.address",
+    "listener.mode",
     "listener.protocols",
     "listener.proxy_protocol",
     "listener.redirect_to_https",
@@ -86,9 +87,12 @@ pub const KEYS: &[&str] = &[
     "pool.slow_start",
     "pool.keepalive",
     "pool.tell_deadline",
+    "pool.proxy_protocol",
     "pool.tls.server_name",
     "pool.tls.verify",
     "pool.tls.ca",
+    "pool.tls.cert",
+    "pool.tls.key",
     "pool.timeouts.connect",
     "pool.timeouts.first_byte",
     "pool.timeouts.between_bytes",
@@ -212,7 +216,7 @@ mod tests {
 
     #[test]
     fn children_are_the_next_names_only() {
-        assert_eq!(children("pool.tls"), ["server_name", "verify", "ca"]);
+        assert_eq!(children("pool.tls"), ["server_name", "verify", "ca", "cert", "key"]);
         assert_eq!(
             children(""),
             ["server", "listener", "cache", "log", "access_log", "slow", "tracing", "pool", "route", "profile"]

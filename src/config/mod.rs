@@ -33,13 +33,15 @@ mod units;
 mod value;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::certificate::ClientIdentity;
+use crate::endpoint::Endpoint;
 use crate::routing::{HostPattern, PathPattern};
 use crate::units::{Ratio, Weight};
 use crate::{cache, tail};
@@ -81,7 +83,7 @@ pub struct Config {
 impl Config {
     /// Everywhere that clients connect: `[server] listen`, then `[[listener]]`.
     pub fn all_listeners(&self) -> impl Iterator<Item = Listener> {
-        let plain = self.server.listen.iter().copied().map(Listener::plain);
+        let plain = self.server.listen.iter().cloned().map(Listener::plain);
         plain.chain(self.listeners.iter().cloned())
     }
 }
@@ -90,7 +92,7 @@ impl Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Where clients connect in clear text by HTTP/1.1. Empty only where there is a `[[listener]]`.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Endpoint>,
     /// Where the operator connects; `None` when `"off"`.
     pub admin: Option<SocketAddr>,
     /// Worker threads, 1 to 1024.
@@ -245,6 +247,8 @@ pub struct Pool {
     pub keepalive: bool,
     /// Whether backends are told how long an answer is waited for, see `proxy::deadlines`.
     pub tell_deadline: bool,
+    /// Whether each connection begins with a PROXY header for the client, and of which version.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// TLS to the backends, if any.
     pub tls: Option<Tls>,
     /// `[pool.tail] retry`
@@ -261,13 +265,25 @@ pub struct Pool {
     pub max_in_flight: Option<u32>,
 }
 
+/// Where a backend listens, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A port of a host.
+    Host {
+        /// IP address, without brackets, or DNS name.
+        name: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// The path of a Unix socket.
+    Unix(Arc<Path>),
+}
+
 /// One entry of `backends`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// IP address or DNS name.
-    pub host: String,
-    /// 1 to 65535.
-    pub port: u16,
+    /// Where it listens.
+    pub address: Address,
     /// Share relative to its peers.
     pub weight: Weight,
     /// Requests at one time; `None` as the pool says.
@@ -311,7 +327,7 @@ pub struct UpstreamTimeouts {
 }
 
 /// `tls = { … }`: how backends are verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tls {
     /// Name sent as SNI and verified; the backend's host when `None`.
     pub server_name: Option<String>,
@@ -319,6 +335,38 @@ pub struct Tls {
     pub verify: bool,
     /// PEM file of certificate authorities; the system's when `None`.
     pub ca: Option<PathBuf>,
+    /// What backends are shown of us, if they ask.
+    pub identity: Option<Identity>,
+}
+
+/// `cert` and `key` of a pool's `tls`: the certificate that backends are shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+    /// What was in them.
+    pub read: ClientIdentity,
+}
+
+/// Which version of the PROXY protocol backends are told the client's address by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyVersion {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProxyVersion::V1 => "v1",
+            ProxyVersion::V2 => "v2",
+        }
+    }
 }
 
 /// `[pool.tail] retry = { … }`

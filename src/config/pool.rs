@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::{Located, Section};
 use super::server::TIMEOUT;
-use super::{Pool, UpstreamTimeouts, backend, defaults, health, pool_tail};
+use super::{Pool, ProxyVersion, UpstreamTimeouts, backend, defaults, health, pool_tail};
 
 /// Reads one `[[pool]]`; `None` when it has no usable name, under which alone it could be referred to.
 pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
@@ -12,7 +12,11 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let backends = section.required("backends", "a list of backends such as [\"127.0.0.1:8001\"]");
     let backends = backends.map(|value| backend::backends(&value)).unwrap_or_default();
     let tls = section.section("tls");
+    let tls = tls.is_present().then(|| backend::tls(tls, &backends));
     let tail = pool_tail::read(section.section("tail"), &backends);
+    let proxy_protocol = section
+        .optional("proxy_protocol")
+        .and_then(|value| value.word(&[("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2)), ("off", None)]));
     let max_in_flight = section.optional("max_in_flight").and_then(|value| backend::max_in_flight(&value));
     let pool = Pool {
         name: name.clone().unwrap_or_default(),
@@ -22,8 +26,9 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
         slow_start: section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600), defaults::SLOW_START),
         timeouts: timeouts(section.section("timeouts")),
         keepalive: section.boolean("keepalive", true),
+        proxy_protocol: proxy_protocol.flatten(),
         tell_deadline: section.boolean("tell_deadline", true),
-        tls: tls.is_present().then(|| backend::tls(tls)),
+        tls,
         retry: tail.retry,
         hedge: tail.hedge,
         probation: tail.probation,

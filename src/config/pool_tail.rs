@@ -1,6 +1,5 @@
 //! `[pool.tail]`: what is done about requests that fail or come late, and what it may cost.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -79,7 +78,7 @@ fn hedge(mut section: Section<'_>, backends: &[Backend], retry: &Retry) -> hedgi
 fn warn_without_effect(section: &Section<'_>, budget: Ratio, backends: &[Backend], retry: &Retry) {
     // A name may stand for several.
     if let [only] = backends
-        && only.host.parse::<IpAddr>().is_ok()
+        && only.address.name().is_none()
     {
         section.spot.warning("has no effect, since a copy goes to another backend and the pool has one");
     } else if section.has("budget") && budget > retry.budget.ratio {

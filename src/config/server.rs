@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::read::{Located, Section, Spot};
 use super::value::Value;
-use super::{ClientTimeouts, Limits, Listener, Server, defaults};
+use super::{ClientTimeouts, Limits, Listener, Server, backend, defaults};
+use crate::endpoint::{Endpoint, UNIX};
 
 /// A timeout a user may set: shorter than a millisecond nothing works, longer than a day nothing is bounded.
 pub(super) const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(86_400);
@@ -17,7 +18,7 @@ pub(super) fn read(mut section: Section<'_>, threads: usize, listeners: &[Locate
     let listen = match section.optional("listen") {
         Some(value) => addresses(&value),
         None if !listeners.is_empty() => Vec::new(),
-        None => vec![Located { value: defaults::LISTEN, spot: section.spot.clone() }],
+        None => vec![Located { value: defaults::LISTEN.into(), spot: section.spot.clone() }],
     };
     let admin = match section.optional("admin") {
         Some(value) if value.as_text() == Some("off") => None,
@@ -77,17 +78,25 @@ fn timeouts(mut section: Section<'_>) -> ClientTimeouts {
     timeouts
 }
 
-fn addresses<'a>(value: &Value<'a>) -> Vec<Located<'a, SocketAddr>> {
+fn addresses<'a>(value: &Value<'a>) -> Vec<Located<'a, Endpoint>> {
     let expected = "a list of addresses such as [\"0.0.0.0:8080\"]";
     let items = value.list(expected);
     if items.is_empty() && value.as_text().is_none() {
         value.spot.error(format_args!("is empty, expected {expected}"));
     }
     let read = |item: Value<'a>| {
-        let address = address(&item, "an address such as \"0.0.0.0:8080\"", defaults::LISTEN.port())?;
+        let address = endpoint(&item, "an address such as \"0.0.0.0:8080\"", defaults::LISTEN.port())?;
         Some(Located { value: address, spot: item.spot })
     };
     items.into_iter().filter_map(read).collect()
+}
+
+/// Reads `host:port` or `unix:path`.
+pub(super) fn endpoint(value: &Value<'_>, expected: &str, port: u16) -> Option<Endpoint> {
+    match value.as_text().and_then(|text| text.strip_prefix(UNIX)) {
+        Some(path) => backend::unix(value, path).map(Endpoint::Unix),
+        None => address(value, expected, port).map(Endpoint::Tcp),
+    }
 }
 
 pub(super) fn address(value: &Value<'_>, expected: &str, port: u16) -> Option<SocketAddr> {
@@ -112,19 +121,20 @@ pub(super) fn address(value: &Value<'_>, expected: &str, port: u16) -> Option<So
 
 /// Two sockets that the system would refuse to open side by side.
 fn check_clashes(
-    listen: &[Located<'_, SocketAddr>],
+    listen: &[Located<'_, Endpoint>],
     listeners: &[Located<'_, Listener>],
     admin: Option<&Located<'_, SocketAddr>>,
 ) {
-    let listen = listen.iter().map(|l| (l.value, &l.spot));
-    let all: Vec<_> = listen.chain(listeners.iter().map(|l| (l.value.address, &l.spot))).collect();
+    let listen = listen.iter().map(|l| (&l.value, &l.spot));
+    let all: Vec<_> = listen.chain(listeners.iter().map(|l| (&l.value.address, &l.spot))).collect();
     for (i, (address, spot)) in all.iter().enumerate() {
-        if let Some((other, _)) = all[..i].iter().find(|(other, _)| clash(*other, *address)) {
+        if let Some((other, _)) = all[..i].iter().find(|(other, _)| clash(other, address)) {
             spot.error(format_args!("`{address}` and `{other}` are the same socket"));
         }
     }
-    if let Some(admin) = admin
-        && let Some((other, _)) = all.iter().find(|(other, _)| clash(*other, admin.value))
+    let own = admin.map(|admin| Endpoint::Tcp(admin.value));
+    if let (Some(admin), Some(own)) = (admin, own)
+        && let Some((other, _)) = all.iter().find(|(other, _)| clash(other, &own))
     {
         let spot: &Spot<'_> = &admin.spot;
         spot.error_with(
@@ -134,7 +144,8 @@ fn check_clashes(
     }
 }
 
-fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+fn clash(a: &Endpoint, b: &Endpoint) -> bool {
+    let (Endpoint::Tcp(a), Endpoint::Tcp(b)) = (a, b) else { return a == b };
     // Port 0 is any free port. A v4 and a v6 wildcard may stand side by side, depending on the system.
     let same_address =
         a.ip() == b.ip() || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));

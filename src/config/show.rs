@@ -10,14 +10,13 @@ use std::time::Duration;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
-use super::backend::show_address;
 use super::purge::shown_field;
 use super::tracing::{PROTOCOLS, TRUSTS};
 use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
 use super::{
     Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, Hedge, IfSlow,
-    Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, Purge, Retry, Route, RouteCache, Server, Tls,
-    TlsVersion, Tracing,
+    Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, ProxyVersion, Purge, Retry, Route, RouteCache,
+    Server, Tls, TlsVersion, Tracing,
 };
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
@@ -160,6 +159,9 @@ fn listener(listener: &Listener) -> Value {
         "protocols": protocols.collect::<Vec<_>>(),
         "proxy_protocol": listener.proxy_protocol.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
+    if let Some(mode) = listener.mode {
+        shown["mode"] = json!(format!("{mode:04o}"));
+    }
     if let Some(port) = listener.redirect_to_https {
         shown["redirect_to_https"] = port.into();
     }
@@ -210,7 +212,7 @@ fn listener_tls(tls: &ListenerTls) -> Value {
 fn pool(pool: &Pool) -> Value {
     let timeouts = &pool.timeouts;
     let backend = |b: &super::Backend| {
-        let mut shown = json!({ "address": show_address(&b.host, b.port), "weight": b.weight.get() });
+        let mut shown = json!({ "address": b.address.to_string(), "weight": b.weight.get() });
         if let Some(most) = b.max_in_flight {
             shown["max_in_flight"] = most.into();
         }
@@ -227,6 +229,7 @@ fn pool(pool: &Pool) -> Value {
         "slow_start": time(pool.slow_start),
         "keepalive": pool.keepalive,
         "tell_deadline": pool.tell_deadline,
+        "proxy_protocol": pool.proxy_protocol.map_or("off", ProxyVersion::as_str),
         "timeouts": {
             "connect": time(timeouts.connect),
             "first_byte": time(timeouts.first_byte),
@@ -324,6 +327,9 @@ fn tls(tls: &Tls) -> Value {
     }
     if let Some(ca) = &tls.ca {
         shown["ca"] = json!(file(ca));
+    }
+    if let Some(identity) = &tls.identity {
+        (shown["cert"], shown["key"]) = (json!(file(&identity.cert)), json!(file(&identity.key)));
     }
     shown
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -35,6 +36,11 @@ impl<'a> Value<'a> {
             DeValue::Array(_) => "a list".into(),
             DeValue::Table(_) => "a table".into(),
         }
+    }
+
+    /// The path of a file, relative to the file it is written in.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        Some(self.spot.source.directory.join(self.text("the path of a file")?))
     }
 
     /// Reports that something else was expected.

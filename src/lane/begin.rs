@@ -1,6 +1,6 @@
 //! From a socket to where HTTP begins, and what is known by then.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use pingora::protocols::{Digest, Stream};
@@ -9,6 +9,9 @@ use super::framed::told_digest;
 use crate::caller::Link;
 use crate::edge::{Edge, Phase};
 use crate::listener::{Refusal, Spoken};
+
+/// Our end of a connection that has no address.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// A connection on which HTTP begins.
 pub(super) struct Begun {
@@ -28,6 +31,7 @@ pub(super) async fn begin(edge: &Edge, listener: usize, stream: Stream) -> Optio
         (snapshot.listeners().get(listener)?.clone(), snapshot.config().server.timeouts.clone())
     };
     let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+    let server = stream.get_socket_digest().and_then(|digest| digest.local_addr()?.as_inet().copied());
     let accepted = tokio::select! {
         accepted = listener.accept(stream, timeouts.handshake, timeouts.idle) => accepted,
         () = edge.phase_after(Phase::Serving) => return None,
@@ -39,6 +43,7 @@ pub(super) async fn begin(edge: &Edge, listener: usize, stream: Stream) -> Optio
                 secure: accepted.secure,
                 hsts: hsts.map_or_else(String::new, |value| format!("Strict-Transport-Security: {value}\r\n")),
                 subject: listener.subject_field().cloned().zip(accepted.subject),
+                ends: accepted.client.map(|client| (client, server.unwrap_or(UNKNOWN))),
                 redirect: listener.config().redirect_to_https,
             };
             let told = accepted.client.filter(|_| accepted.client != peer);

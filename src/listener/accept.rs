@@ -1,6 +1,6 @@
 //! A fresh connection on its way to HTTP.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -14,12 +14,16 @@ use super::Listener;
 use super::proxy_header::{self, Read};
 use super::tls::Terms;
 use crate::config::Protocols;
+use crate::endpoint::Endpoint;
 
 /// How a client of HTTP/2 begins in clear text (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a client is told that speaks HTTP where TLS is spoken.
 const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 45\r\n\
 Connection: close\r\n\r\nThis port speaks HTTPS, the request is HTTP.\n";
+
+/// Who comes by a Unix socket: somebody on this machine, whom the mode of its file has let in.
+const BESIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A connection on which HTTP begins.
 pub struct Accepted {
@@ -87,7 +91,10 @@ impl Listener {
     /// # Errors
     /// Why there is no HTTP. Who speaks HTTP to a TLS port has been told so.
     pub async fn accept(&self, stream: Stream, patience: Duration, for_preface: Duration) -> Result<Accepted, Refusal> {
-        let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+        let peer = match self.config.address {
+            Endpoint::Tcp(_) => stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied()),
+            Endpoint::Unix(_) => Some(BESIDE),
+        };
         if self.is_bare() {
             return Ok(Accepted { stream, client: peer, spoken: Spoken::Http1, secure: false, subject: None });
         }

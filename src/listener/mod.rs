@@ -10,7 +10,6 @@ mod names;
 mod proxy_header;
 mod tls;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -18,6 +17,7 @@ use http::HeaderName;
 pub use accept::{Accepted, Refusal, Spoken};
 
 use crate::config;
+use crate::endpoint::Endpoint;
 use tls::Terms;
 
 /// What is spoken at one address, ready for use.
@@ -40,8 +40,8 @@ impl Listener {
     }
 
     /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.config.address
+    pub fn address(&self) -> &Endpoint {
+        &self.config.address
     }
 
     /// What it was made from.
@@ -81,7 +81,7 @@ pub fn next(wanted: &[config::Listener], before: Option<&[Arc<Listener>]>) -> Re
         Some(before) => before
             .iter()
             .map(|old| {
-                let place = left.iter().position(|one| one.is_some_and(|one| one.address == old.address()));
+                let place = left.iter().position(|one| one.is_some_and(|one| one.address == *old.address()));
                 match place.and_then(|place| left[place].take()) {
                     Some(config) if *config == old.config => Ok(old.clone()),
                     Some(config) => make(config, Some(old)),
@@ -107,10 +107,12 @@ fn strict_transport_security(hsts: &config::Hsts) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn plain(port: u16) -> config::Listener {
-        config::Listener::plain(SocketAddr::from(([127, 0, 0, 1], port)))
+        config::Listener::plain(SocketAddr::from(([127, 0, 0, 1], port)).into())
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
         let first = next(&[plain(1), plain(2), plain(2)], None).unwrap();
         let changed = config::Listener { redirect_to_https: Some(443), ..plain(2) };
         let second = next(&[plain(3), changed.clone(), plain(2)], Some(&first)).unwrap();
-        let ports: Vec<u16> = second.iter().map(|listener| listener.address().port()).collect();
+        let ports: Vec<u16> = second.iter().map(|listener| listener.address().tcp().unwrap().port()).collect();
         assert_eq!(ports, [1, 2, 2]);
         assert!(Arc::ptr_eq(&first[0], &second[0]) && Arc::ptr_eq(&first[2], &second[2]));
         assert_eq!(second[1].config(), &changed);

@@ -64,6 +64,7 @@ impl Attempts {
             told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
             timeouts: route.pool.config().timeouts.clone(),
+            opening: exchange.opening,
             trace: exchange.trace,
         };
         let conditional = !matches!(exchange.condition, Condition::None);

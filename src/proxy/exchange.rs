@@ -21,7 +21,7 @@ use crate::tail::race::{Hedge, NoHedge};
 use crate::telemetry::{Trace, Visits};
 use crate::units::Tick;
 use crate::upstream::gate::Permit;
-use crate::upstream::{Failure, Member};
+use crate::upstream::{Failure, Introduction, Member};
 
 /// The plan for the attempts of one request.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub struct Exchange {
     pub visits: Arc<Visits>,
     /// The trace that backends are told of, if there is one.
     pub trace: Option<Trace>,
+    /// How connections to backends are introduced that it may use.
+    pub opening: Option<Introduction>,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
@@ -86,6 +88,7 @@ impl Exchange {
             permit: Mutex::default(),
             visits: Arc::default(),
             trace: None,
+            opening: None,
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
@@ -120,6 +123,11 @@ impl Exchange {
     /// Its attempts are remembered there, as parts of this trace.
     pub(super) fn noting(self, visits: Arc<Visits>, trace: Option<Trace>) -> Exchange {
         Exchange { visits, trace, ..self }
+    }
+
+    /// Backends are told whom it is for before HTTP begins.
+    pub(super) fn introduced(self, opening: Option<Introduction>) -> Exchange {
+        Exchange { opening, ..self }
     }
 
     /// How many requests wait for the answer, this one among them.

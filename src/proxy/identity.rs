@@ -4,7 +4,7 @@
 //! believes them would let anyone choose an address, and a cached answer to them would reach others. Only a peer in
 //! `trusted_proxies` is appended to rather than replaced.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -12,7 +12,8 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 
 use super::ctx::Ctx;
-use crate::caller::{Client, RequestId, X_REQUEST_ID};
+use crate::caller::{Client, Link, RequestId, X_REQUEST_ID};
+use crate::upstream::{Introduction, Pool};
 
 // As text: pingora sends a field in the spelling it was given.
 const FORWARDED: &str = "Forwarded";
@@ -45,6 +46,18 @@ const LOOKALIKES: [&str; 12] = [
 /// Who the peer is, and whom it speaks for if it is trusted.
 pub(super) fn client(peer: Option<IpAddr>, trusted_proxies: &[IpNet], headers: &HeaderMap) -> Client {
     Client::new(peer, trusted_proxies, headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes))
+}
+
+/// Whom a connection to a backend speaks for, if the pool has that told by the PROXY protocol: the client, from its port if that
+/// is known.
+pub(super) fn introduction(ctx: &Ctx, pool: &Pool) -> Option<Introduction> {
+    let version = pool.config().proxy_protocol?;
+    let ends = Link::of_this_connection().and_then(|link| link.ends);
+    let Some((client, (peer, server))) = ctx.client.address.zip(ends) else {
+        return Some(Introduction::of_nobody(version));
+    };
+    let port = if peer.ip().to_canonical() == client { peer.port() } else { 0 };
+    Some(Introduction::of(version, SocketAddr::new(client, port), server))
 }
 
 /// The client's `X-Request-Id` if it is one, else 128 random bits.

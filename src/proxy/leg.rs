@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::UpstreamTimeouts;
 use crate::tail::deadline::Deadline;
 use crate::telemetry::{Dial, Entry, Trace};
-use crate::upstream::{Attempt, Connection, Connections, Failure, Member, Request};
+use crate::upstream::{Attempt, Connection, Connections, Failure, Introduction, Member, Request};
 
 /// Of a response that nobody waits for, the most that is read so that its connection can be used again.
 const DRAINED: usize = 64 * 1024;
@@ -42,6 +42,8 @@ pub(super) struct Wire {
     pub told: Told,
     /// The pool's clocks.
     pub timeouts: UpstreamTimeouts,
+    /// What connections begin with, and are for.
+    pub opening: Option<Introduction>,
     /// The trace that backends are told of, if there is one.
     pub trace: Option<Trace>,
 }
@@ -67,12 +69,13 @@ impl Wire {
         entry: &Entry,
     ) -> Result<Box<Connection>, Failure> {
         let mut left = self.deadline.left(clock::now()).ok_or(Failure::Deadline)?;
-        let mut http = match self.connections.take(member.key) {
+        let key = self.opening.map_or(member.key, |opening| opening.key(member.key));
+        let mut http = match self.connections.take(key) {
             Some(kept) => kept,
             None => {
                 let begun = clock::now();
                 // Boxed: a handshake takes much room, which each request would carry along.
-                let connecting = Box::pin(self.connections.connect(&member.peer));
+                let connecting = Box::pin(self.connections.connect(key, &member.peer, self.opening));
                 let connected = tokio::time::timeout(left, connecting).await.unwrap_or(Err(Failure::Deadline))?;
                 let now = clock::now();
                 entry.dialled(dial(&connected, now.since(begun)));
@@ -171,6 +174,6 @@ impl Leg {
 
     /// Gives the connection back, if both messages have ended on it.
     pub(super) fn release(self, connections: &Arc<Connections>) {
-        connections.put(self.member.key, &self.member.peer, self.http);
+        connections.put(&self.member.peer, self.http);
     }
 }

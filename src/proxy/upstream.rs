@@ -26,7 +26,7 @@ use crate::snapshot::Route;
 use crate::tail::race::NoHedge;
 use crate::tail::signals::Kind;
 use crate::telemetry::visits;
-use crate::upstream::Failure;
+use crate::upstream::{Failure, introduced};
 
 /// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
 /// not pass.
@@ -127,6 +127,7 @@ pub(super) fn prepare(
         let waiters = key.and_then(|key| shared.lock.of(key));
         let (patience, for_all) = (ctx.patience, session.cache.enabled() || ctx.part.is_some());
         let rescue = rescue::terms(session, request, ctx);
+        let opening = identity::introduction(ctx, &route.pool);
         let (permit, visits, trace) = (ctx.permit.take(), ctx.visits.clone(), ctx.trace);
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
@@ -139,6 +140,7 @@ pub(super) fn prepare(
                 .rescuing(rescue)
                 .admitted(permit)
                 .noting(visits, trace)
+                .introduced(opening)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         let exchange = exchange.clone();
@@ -290,7 +292,10 @@ pub(super) fn upgraded_peer(ctx: &mut Ctx) -> std::result::Result<Box<HttpPeer>,
     let mut attempt = route.pool.begin(&member, Kind::Primary, &route.hedging, now);
     attempt.tell(ctx.visits.enter(member.backend.shared_name(), visits::Kind::First, now));
     ctx.upgraded = Some(attempt);
-    let mut peer = (*member.peer).clone();
+    let mut peer = match identity::introduction(ctx, &route.pool) {
+        Some(opening) => introduced(&member.peer, opening),
+        None => (*member.peer).clone(),
+    };
     peer.options.read_timeout = Some(route.pool.config().timeouts.idle);
     Ok(Box::new(peer))
 }

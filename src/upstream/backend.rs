@@ -2,7 +2,6 @@
 //!
 //! It outlives reloads: snapshots share it as long as its pool keeps naming its address.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use parking_lot::Mutex;
 
 use crate::balance::load::LastLoad;
 use crate::clock;
+use crate::endpoint::Endpoint;
 use crate::tail::health::{self, Health, MayEject, State, Transition};
 use crate::tail::limit::{Lack, Limiter};
 use crate::tail::probation::{self, Room};
@@ -22,7 +22,7 @@ use crate::units::Tick;
 /// A live backend.
 #[derive(Debug)]
 pub struct Backend {
-    address: SocketAddr,
+    address: Endpoint,
     name: Arc<str>,
     counters: Arc<BackendMetrics>,
     /// When it joined the pool; slow start counts from here or from its last recovery.
@@ -56,15 +56,15 @@ pub struct Standing {
 impl Backend {
     /// A backend that joins at `now`.
     pub fn new(
-        address: SocketAddr,
+        address: Endpoint,
         counters: Arc<BackendMetrics>,
         ejection: health::Params,
         probation: probation::Params,
         now: Tick,
     ) -> Backend {
         Backend {
-            address,
             name: address.to_string().into(),
+            address,
             counters,
             joined: now,
             signals: Signals::default(),
@@ -79,8 +79,8 @@ impl Backend {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> &Endpoint {
+        &self.address
     }
 
     /// The address as text.

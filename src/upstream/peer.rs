@@ -2,18 +2,21 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
+use std::os::unix::net::SocketAddr as UnixAddress;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pingora::protocols::l4::socket::SocketAddr as Address;
 use pingora::protocols::tls::CaType;
 use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{WrappedX509, parse_x509};
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config;
+use crate::endpoint::Endpoint;
 
 /// A dead host is noticed on an idle connection after about a minute.
 const TCP_KEEPALIVE: TcpKeepalive = TcpKeepalive {
@@ -29,6 +32,7 @@ const TCP_KEEPALIVE: TcpKeepalive = TcpKeepalive {
 pub struct Template {
     tls: Option<config::Tls>,
     ca: Option<Arc<CaType>>,
+    identity: Option<Arc<CertKey>>,
     timeouts: config::UpstreamTimeouts,
     group: u64,
 }
@@ -43,19 +47,29 @@ impl Template {
             Some(path) => Some(authorities(path)?),
             None => None,
         };
+        let identity = pool.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(shown);
         // Connections made under other rules of trust are not shared.
         let mut group = DefaultHasher::new();
         if let Some(tls) = &pool.tls {
             (&tls.server_name, tls.verify, &tls.ca).hash(&mut group);
+            if let Some(identity) = &tls.identity {
+                identity.read.certificate().key().cert.iter().for_each(|der| der.as_ref().hash(&mut group));
+            }
         }
-        Ok(Template { tls: pool.tls.clone(), ca, timeouts: pool.timeouts.clone(), group: group.finish() })
+        Ok(Template { tls: pool.tls.clone(), ca, identity, timeouts: pool.timeouts.clone(), group: group.finish() })
     }
 
-    /// The peer at `address`, written in the configuration as `host`.
-    pub fn peer(&self, address: SocketAddr, host: &str) -> HttpPeer {
+    /// The peer at `endpoint`, written in the configuration as `host`.
+    pub fn peer(&self, endpoint: &Endpoint, host: &str) -> HttpPeer {
         // The server name is never empty: with an empty one pingora would skip verification.
         let name = self.tls.as_ref().map(|tls| tls.server_name.clone().unwrap_or_else(|| host.to_owned()));
-        let mut peer = HttpPeer::new(address, self.tls.is_some(), name.unwrap_or_default());
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut peer = HttpPeer::new(endpoint.tcp().unwrap_or(nowhere), self.tls.is_some(), name.unwrap_or_default());
+        if let Endpoint::Unix(path) = endpoint {
+            // The checker has seen that the path fits.
+            peer._address = UnixAddress::from_pathname(path).map_or(peer._address, Address::Unix);
+        }
+        peer.client_cert_key = self.identity.clone();
         peer.group_key = self.group;
         let options = &mut peer.options;
         options.connection_timeout = Some(self.timeouts.connect);
@@ -72,6 +86,13 @@ impl Template {
         }
         peer
     }
+}
+
+/// The certificate that backends are shown.
+fn shown(identity: &config::Identity) -> Arc<CertKey> {
+    let chain = &identity.read.certificate().key().cert;
+    let chain = chain.iter().map(|der| der.as_ref().to_vec()).collect();
+    Arc::new(CertKey::new(chain, identity.read.key().to_vec()))
 }
 
 fn authorities(path: &Path) -> Result<Arc<CaType>, String> {

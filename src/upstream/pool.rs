@@ -25,7 +25,8 @@ use crate::balance::least_loaded::{self, Candidate};
 use crate::balance::load::{self, Load};
 use crate::balance::slow_start;
 use crate::clock;
-use crate::config;
+use crate::config::{self, Address};
+use crate::endpoint::Endpoint;
 use crate::tail::amplification::{Amplification, Counts};
 use crate::tail::budget::{self, Budget};
 use crate::tail::delays::Delays;
@@ -45,7 +46,7 @@ const CLOSES: budget::Params = budget::Params { ratio: Ratio::ZERO, min_per_seco
 pub struct Member {
     /// The live backend.
     pub backend: Arc<Backend>,
-    /// The host as written: its address, or the name that resolved to it.
+    /// The host as written: its address, the name that resolved to it, or its socket.
     pub host: String,
     /// How to connect to it.
     pub peer: Arc<HttpPeer>,
@@ -130,11 +131,8 @@ impl Pool {
     /// Starts to resolve the pool's names; ends with the pool.
     pub fn watch(self: &Arc<Self>, resolver: &Arc<dyn Resolver>) {
         for (entry, backend) in self.config.backends.iter().enumerate() {
-            if backend.host.parse::<IpAddr>().is_ok() {
-                continue;
-            }
+            let Some(host) = backend.address.name().map(str::to_owned) else { continue };
             let pool = Arc::downgrade(self);
-            let host = backend.host.clone();
             let resolver = resolver.clone();
             let task = tokio::spawn(async move {
                 let found = |addresses| {
@@ -167,8 +165,8 @@ impl Pool {
     pub fn unresolved(&self) -> Vec<String> {
         let resolved = self.resolved.lock();
         let waiting = self.config.backends.iter().zip(resolved.iter());
-        let waiting = waiting.filter(|(written, answer)| answer.is_none() && written.host.parse::<IpAddr>().is_err());
-        waiting.map(|(written, _)| format!("{}:{}", written.host, written.port)).collect()
+        let waiting = waiting.filter(|(written, answer)| answer.is_none() && written.address.name().is_some());
+        waiting.map(|(written, _)| written.address.to_string()).collect()
     }
 
     /// Where its attempts are counted.
@@ -305,16 +303,18 @@ impl Pool {
         let resolved = self.resolved.lock();
         let mut members: Vec<Arc<Member>> = Vec::new();
         for (written, addresses) in self.config.backends.iter().zip(resolved.iter()) {
-            let literal = written.host.parse::<IpAddr>().ok();
-            for ip in literal.into_iter().chain(addresses.iter().flatten().copied()) {
-                let address = SocketAddr::new(ip, written.port);
-                if members.iter().any(|m| m.backend.address() == address) {
+            for endpoint in endpoints(written, addresses.as_deref()) {
+                if members.iter().any(|m| *m.backend.address() == endpoint) {
                     continue; // two names of one host
                 }
-                let peer = self.template.peer(address, &written.host);
+                let host = match &written.address {
+                    Address::Host { name, .. } => name.clone(),
+                    Address::Unix(_) => endpoint.to_string(),
+                };
+                let peer = self.template.peer(&endpoint, &host);
                 members.push(Arc::new(Member {
-                    backend: self.backend(address, known, now),
-                    host: written.host.clone(),
+                    backend: self.backend(endpoint, known, now),
+                    host,
                     key: peer.reuse_hash(),
                     peer: Arc::new(peer),
                     weight: written.weight,
@@ -337,8 +337,8 @@ impl Pool {
         }
     }
 
-    fn backend(&self, address: SocketAddr, known: &[Arc<Member>], now: Tick) -> Arc<Backend> {
-        match known.iter().find(|m| m.backend.address() == address) {
+    fn backend(&self, address: Endpoint, known: &[Arc<Member>], now: Tick) -> Arc<Backend> {
+        match known.iter().find(|m| *m.backend.address() == address) {
             Some(member) => {
                 let mut health = member.backend.health().lock();
                 health.set_params(self.config.ejection.clone(), self.config.probation.clone(), now);
@@ -378,10 +378,23 @@ fn willing(
     }
 }
 
+/// What an entry stands for, where its name has `resolved` to these.
+fn endpoints(written: &config::Backend, resolved: Option<&[IpAddr]>) -> Vec<Endpoint> {
+    match &written.address {
+        Address::Host { name, port } => {
+            let literal = name.parse::<IpAddr>().ok();
+            let all = literal.into_iter().chain(resolved.into_iter().flatten().copied());
+            all.map(|ip| SocketAddr::new(ip, *port).into()).collect()
+        }
+        Address::Unix(path) => vec![Endpoint::Unix(path.clone())],
+    }
+}
+
 /// A name that the pool before knew starts with the addresses it had, so that a reload leaves no gap.
 fn first_answer(backend: &config::Backend, before: Option<&Pool>) -> Option<Vec<IpAddr>> {
     let before = before?;
-    let entry = before.config.backends.iter().position(|b| b.host == backend.host)?;
+    let name = backend.address.name()?;
+    let entry = before.config.backends.iter().position(|b| b.address.name() == Some(name))?;
     before.resolved.lock().get(entry).cloned().flatten()
 }
 

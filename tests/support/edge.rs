@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow::config;
+use hedgerow::endpoint::Endpoint;
 use hedgerow::server::Running;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -18,6 +19,7 @@ use super::{Folder, Origin, Response, eventually, patiently};
 pub struct Edge {
     running: Arc<Running>,
     addr: SocketAddr,
+    addresses: Vec<SocketAddr>,
     admin: SocketAddr,
     file: Option<(Folder, PathBuf)>,
 }
@@ -50,9 +52,10 @@ impl Edge {
         });
         let source = file.as_ref().map(|(_, path)| path.clone());
         let running = Running::start(loaded.config, source).await.expect("the edge starts");
-        let addr = running.addresses()[0];
+        let addresses: Vec<SocketAddr> = running.addresses().iter().filter_map(Endpoint::tcp).collect();
+        let addr = addresses[0];
         let admin = running.admin().expect("tests leave the admin listener on");
-        Edge { running: Arc::new(running), addr, admin, file }
+        Edge { running: Arc::new(running), addr, addresses, admin, file }
     }
 
     /// Where clients connect.
@@ -62,7 +65,7 @@ impl Edge {
 
     /// The same for each listener, in the order written.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.running.addresses()
+        &self.addresses
     }
 
     /// Where the operator connects.

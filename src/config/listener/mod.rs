@@ -2,7 +2,6 @@
 
 mod read;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,12 +12,15 @@ use rustls::pki_types::CertificateDer;
 pub(super) use read::read;
 
 use crate::certificate::Certificate;
+use crate::endpoint::Endpoint;
 
 /// `[[listener]]`: an address where clients connect, and what is spoken there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// The address.
-    pub address: SocketAddr,
+    pub address: Endpoint,
+    /// Who may connect to a Unix socket: the mode of its file.
+    pub mode: Option<u32>,
     /// Which versions of HTTP.
     pub protocols: Protocols,
     /// Who begins each connection with a PROXY header; nobody else may connect then. Empty: nobody does.
@@ -31,9 +33,9 @@ pub struct Listener {
 
 impl Listener {
     /// One of `[server] listen`.
-    pub fn plain(address: SocketAddr) -> Listener {
+    pub fn plain(address: Endpoint) -> Listener {
         let protocols = Protocols { http1: true, http2: false };
-        Listener { address, protocols, proxy_protocol: Vec::new(), redirect_to_https: None, tls: None }
+        Listener { address, mode: None, protocols, proxy_protocol: Vec::new(), redirect_to_https: None, tls: None }
     }
 }
 

@@ -1,12 +1,11 @@
 //! Reading `[[listener]]`.
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderName;
 
 use super::super::read::{Located, Section};
-use super::super::server::{address, networks};
+use super::super::server::{endpoint, networks};
 use super::super::value::Value;
 use super::super::{Config, defaults};
 use super::{CertificateFiles, ClientAuth, ClientCertificate, Hsts, Listener, ListenerTls, Protocols, TlsVersion};
@@ -20,7 +19,11 @@ pub(in crate::config) fn read<'a>(mut section: Section<'a>, now: SystemTime) -> 
     let expected = "an address such as \"0.0.0.0:8443\"";
     let written = section.required("address", expected);
     let spot = written.as_ref().map_or_else(|| section.spot.clone(), |value| value.spot.clone());
-    let address = written.and_then(|value| address(&value, expected, defaults::LISTEN.port()));
+    let address = written.and_then(|value| endpoint(&value, expected, defaults::LISTEN.port()));
+    let mode = section.optional("mode").and_then(|value| mode(&value));
+    if mode.is_some() && address.as_ref().is_some_and(|address| address.tcp().is_some()) {
+        section.spot_of("mode").error("is for Unix sockets: an address has no mode");
+    }
     let tls = section.section("tls");
     let tls = if tls.is_present() { Some(read_tls(tls, now)) } else { None };
     let protocols = section.optional("protocols").map(|value| protocols(&value));
@@ -37,12 +40,24 @@ pub(in crate::config) fn read<'a>(mut section: Section<'a>, now: SystemTime) -> 
     };
     let listener = Listener {
         address: address?,
+        mode,
         protocols: protocols.unwrap_or(default),
         proxy_protocol,
         redirect_to_https: redirect,
         tls,
     };
     Some(Located { value: listener, spot })
+}
+
+/// Reads permissions as chmod does: `"0660"`.
+fn mode(value: &Value<'_>) -> Option<u32> {
+    let expected = "permissions such as \"0660\"";
+    let text = value.text(expected)?;
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() <= 4);
+    if mode.is_none() {
+        value.expected(expected);
+    }
+    mode
 }
 
 fn port(value: &Value<'_>) -> Option<u16> {
@@ -98,20 +113,15 @@ fn read_tls(mut section: Section<'_>, now: SystemTime) -> Option<ListenerTls> {
     })
 }
 
-/// The path of a file, relative to the file it is written in.
-fn path(value: &Value<'_>) -> Option<PathBuf> {
-    Some(value.spot.source.directory.join(value.text("the path of a file")?))
-}
-
 fn certificate(mut section: Section<'_>, now: SystemTime) -> Option<CertificateFiles> {
     let cert = section.required("cert", "the path of a PEM file, the server's own certificate first");
     let key = section.required("key", "the path of a PEM file");
     let ocsp = section.optional("ocsp");
     section.finish();
     let (cert, key) = (cert?, key?);
-    let (cert_path, key_path) = (path(&cert)?, path(&key)?);
+    let (cert_path, key_path) = (cert.path()?, key.path()?);
     let ocsp_path = match &ocsp {
-        Some(value) => Some(path(value)?),
+        Some(value) => Some(value.path()?),
         None => None,
     };
     match Certificate::read(&cert_path, &key_path, ocsp_path.as_deref()) {
@@ -175,7 +185,7 @@ fn read_hsts(mut section: Section<'_>) -> Hsts {
 
 fn read_client_auth(mut section: Section<'_>) -> Option<ClientAuth> {
     let authorities = section.required("ca", "the path of a PEM file").and_then(|value| {
-        let path = path(&value)?;
+        let path = value.path()?;
         match certificate::authorities(&path) {
             Ok(found) => Some((path, found)),
             Err(text) => {

@@ -16,7 +16,7 @@ use super::framing::Body;
 use super::head::{self, MAX_HEAD};
 use super::io::Io;
 use super::request::{Outgoing, Request};
-use crate::upstream::Failure;
+use crate::upstream::{Failure, Introduction};
 
 /// Interim responses that are read for one request; an origin that sends more is broken.
 const MAX_INTERIM: u32 = 16;
@@ -29,6 +29,8 @@ const LARGE: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Connection {
     io: Io,
+    /// What it is kept under.
+    key: u64,
     /// What was read and is not yet used.
     buffer: BytesMut,
     /// Whether the exchange is the first one.
@@ -49,14 +51,20 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects to `peer`.
+    /// Connects to `peer`, to be kept under `key`; the first that is sent is `opening`.
     ///
     /// # Errors
     /// Why it could not.
-    pub(super) async fn connect(peer: &HttpPeer, tls: &TransportConnector) -> Result<Box<Connection>, Failure> {
-        let io = Io::connect(peer, tls).await?;
+    pub(super) async fn connect(
+        key: u64,
+        peer: &HttpPeer,
+        tls: &TransportConnector,
+        opening: Option<Introduction>,
+    ) -> Result<Box<Connection>, Failure> {
+        let io = Io::connect(peer, tls, opening).await?;
         Ok(Box::new(Connection {
             io,
+            key,
             buffer: BytesMut::new(),
             is_fresh: true,
             is_head: false,
@@ -69,6 +77,11 @@ impl Connection {
             write_patience: Duration::MAX,
             read_patience: Duration::MAX,
         }))
+    }
+
+    /// What it is kept under: its backend, the rules of trust, and whom it is for.
+    pub(super) fn key(&self) -> u64 {
+        self.key
     }
 
     /// How long its TLS handshake took; `None` without TLS.

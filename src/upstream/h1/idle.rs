@@ -15,7 +15,7 @@ use pingora::upstreams::peer::{HttpPeer, Peer};
 use super::connection::Connection;
 use crate::clock;
 use crate::units::Tick;
-use crate::upstream::Failure;
+use crate::upstream::{Failure, Introduction};
 
 /// The most connections that wait.
 const MOST: usize = 1024;
@@ -30,7 +30,7 @@ struct Idle {
     http: Box<Connection>,
 }
 
-/// Those of one backend (and one rule of trust), the one that came last at the back.
+/// Those of one key, the one that came last at the back.
 type Shelf = HashMap<u64, VecDeque<Idle>>;
 
 /// Connections to all backends.
@@ -58,15 +58,20 @@ impl Connections {
         })
     }
 
-    /// A new connection.
+    /// A new connection, introduced by `opening`; it may be taken again by `key`.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn connect(&self, peer: &HttpPeer) -> Result<Box<Connection>, Failure> {
-        Connection::connect(peer, &self.tls).await
+    pub async fn connect(
+        &self,
+        key: u64,
+        peer: &HttpPeer,
+        opening: Option<Introduction>,
+    ) -> Result<Box<Connection>, Failure> {
+        Connection::connect(key, peer, &self.tls, opening).await
     }
 
-    /// The connection to the peer with this `key` that was used last, if it is still open.
+    /// The connection with this `key` that was used last, if it is still open.
     pub fn take(&self, key: u64) -> Option<Box<Connection>> {
         let now = clock::now();
         loop {
@@ -79,8 +84,9 @@ impl Connections {
         }
     }
 
-    /// Keeps a connection to the peer with this `key` for its next exchange, if there may be one.
-    pub fn put(self: &Arc<Self>, key: u64, peer: &HttpPeer, mut http: Box<Connection>) {
+    /// Keeps a connection to `peer` for its next exchange, if there may be one.
+    pub fn put(self: &Arc<Self>, peer: &HttpPeer, mut http: Box<Connection>) {
+        let key = http.key();
         let Some(patience) = peer.idle_timeout() else { return };
         if !http.renew() {
             return;
@@ -176,7 +182,7 @@ mod tests {
 
     async fn exchange(connections: &Connections, peer: &HttpPeer) -> Box<Connection> {
         let request = RequestHeader::build("GET", b"/", None).unwrap();
-        let mut http = connections.connect(peer).await.unwrap();
+        let mut http = connections.connect(7, peer, None).await.unwrap();
         http.send(&Request::of(&request).unwrap(), &[]).await.unwrap();
         http.read_head().await.unwrap();
         http
@@ -191,7 +197,7 @@ mod tests {
             kept.push(exchange(&connections, &peer).await);
         }
         for http in kept {
-            connections.put(7, &peer, http);
+            connections.put(&peer, http);
         }
         assert_eq!(connections.count.load(Ordering::Relaxed), 2);
         assert!(connections.take(8).is_none(), "another peer's");
@@ -212,7 +218,7 @@ mod tests {
             "HTTP/1.1 204 No Content\r\n\r\nmore",
         ] {
             let peer = peer(head).await;
-            connections.put(7, &peer, exchange(&connections, &peer).await);
+            connections.put(&peer, exchange(&connections, &peer).await);
             assert!(connections.take(7).is_none(), "{head}");
         }
     }
@@ -222,7 +228,7 @@ mod tests {
         let connections = Connections::new();
         let mut peer = peer("HTTP/1.1 204 No Content\r\n\r\n").await;
         peer.options.idle_timeout = Some(Duration::ZERO);
-        connections.put(7, &peer, exchange(&connections, &peer).await);
+        connections.put(&peer, exchange(&connections, &peer).await);
         assert_eq!(connections.count.load(Ordering::Relaxed), 1);
         assert!(!connections.sweep(clock::now()));
         assert_eq!(connections.count.load(Ordering::Relaxed), 0);

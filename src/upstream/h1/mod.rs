@@ -18,6 +18,7 @@ pub mod request;
 
 pub use connection::Connection;
 pub use idle::Connections;
+pub use io::introduced;
 pub use request::Request;
 
 /// What came is not HTTP, or could be read in two ways.

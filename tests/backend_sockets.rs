@@ -1,0 +1,155 @@
+//! Backends behind Unix sockets, and what connections to backends begin with.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod support;
+
+use std::net::SocketAddr;
+
+use support::edge::Edge;
+use support::{Folder, Request};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::mpsc;
+
+/// Answers each head on the connection with 204; tells what came before the end of each.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, heads: mpsc::UnboundedSender<Vec<u8>>) {
+    let mut read = Vec::new();
+    let mut room = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut room).await {
+        read.extend_from_slice(&room[..n]);
+        while let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) {
+            // A header of version 2 begins so.
+            let end = if read.starts_with(b"\r\n\r\n\0") && end == 4 {
+                let Some(at) = read[16..].windows(4).position(|four| four == b"\r\n\r\n") else { break };
+                16 + at + 4
+            } else {
+                end
+            };
+            heads.send(read.drain(..end).collect()).unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n\r\n").await.unwrap();
+        }
+    }
+}
+
+/// A backend that takes note of what it reads, connection by connection.
+async fn backend() -> (SocketAddr, mpsc::UnboundedReceiver<(usize, Vec<u8>)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (noted, notes) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for connection in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (heads, mut told) = mpsc::unbounded_channel();
+            tokio::spawn(answer(stream, heads));
+            let noted = noted.clone();
+            tokio::spawn(async move {
+                while let Some(head) = told.recv().await {
+                    // The test may have seen enough.
+                    let _ = noted.send((connection, head));
+                }
+            });
+        }
+    });
+    (addr, notes)
+}
+
+fn conf(backends: &str, more: &str) -> String {
+    format!("[[pool]]\nname = \"p\"\nbackends = [\"{backends}\"]\n{more}\n[[route]]\npool = \"p\"\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_may_be_a_unix_socket() {
+    let folder = Folder::new();
+    let path = folder.path().join("app.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (heads, mut told) = mpsc::unbounded_channel();
+    let accepting = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(answer(stream, heads.clone()));
+        }
+    });
+    let name = format!("unix:{}", path.display());
+    let edge = Edge::start(&conf(&name, "keepalive = false")).await;
+    assert_eq!(edge.get("/one").await.status, 204);
+    assert!(told.recv().await.unwrap().starts_with(b"GET /one HTTP/1.1\r\n"));
+    assert_eq!(edge.admin_get("/pools").await.json()["pools"][0]["backends"][0]["address"], name);
+    assert!(edge.admin_get("/metrics").await.text().contains(&format!("backend=\"{name}\"")));
+
+    // A socket that nobody listens on is one that refuses.
+    accepting.abort();
+    let _ = accepting.await;
+    let gone = edge.get("/two").await;
+    assert_eq!((gone.status, gone.proxy_error()), (502, "connection_refused".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_is_told_the_client_by_version_1() {
+    let (addr, mut notes) = backend().await;
+    let edge = Edge::start(&conf(&addr.to_string(), "proxy_protocol = \"v1\"")).await;
+    let mut clients = [edge.client().await, edge.client().await];
+    let ours = edge.addr().port();
+    for client in &mut clients {
+        client.get("/").await;
+        let (_, head) = notes.recv().await.unwrap();
+        let head = String::from_utf8(head).unwrap();
+        let line = head.lines().next().unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!((words[..4].join(" "), words[5]), ("PROXY TCP4 127.0.0.1 127.0.0.1".to_owned(), &*ours.to_string()));
+        assert!(head.contains("\r\nGET / HTTP/1.1\r\n"), "{head}");
+    }
+    // Each goes on on its own connection, without a header; a connection is nobody else's.
+    for connection in [0, 1, 0] {
+        clients[connection].get("/again").await;
+        let (on, head) = notes.recv().await.unwrap();
+        assert_eq!(on, connection);
+        assert!(head.starts_with(b"GET /again HTTP/1.1\r\n"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_a_trusted_proxy_speaks_for_is_told_and_nobody_for_a_check() {
+    let (addr, mut notes) = backend().await;
+    let more = "proxy_protocol = \"v2\"\nhealth = { path = \"/health\", interval = \"1h\" }";
+    let conf = format!("[server]\ntrusted_proxies = [\"127.0.0.1\"]\n{}", conf(&addr.to_string(), more));
+    let edge = Edge::start(&conf).await;
+    let (_, check) = notes.recv().await.unwrap();
+    assert!(check.starts_with(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00GET /health HTTP/1.1\r\n"), "{check:?}");
+    let told = |client: &str| Request::get("/").header("X-Forwarded-For", client);
+    edge.fetch(&told("192.0.2.7")).await;
+    let (_, head) = notes.recv().await.unwrap();
+    assert!(
+        head.starts_with(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x07\x7f\x00\x00\x01\x00\x00"),
+        "{head:?}"
+    );
+    edge.fetch(&told("2001:db8::7")).await;
+    let (_, head) = notes.recv().await.unwrap();
+    assert!(head.starts_with(b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24\x20\x01\x0d\xb8"), "{head:?}");
+    assert!(head[28..].starts_with(b"\0\0\0\x07"), "{head:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_connection_is_introduced_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let edge = Edge::start(&conf(&listener.local_addr().unwrap().to_string(), "proxy_protocol = \"v1\"")).await;
+    let mut client = TcpStream::connect(edge.addr()).await.unwrap();
+    client
+        .write_all(b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await
+        .unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0);
+    }
+    let head = String::from_utf8(read).unwrap();
+    let from = client.local_addr().unwrap().port();
+    assert!(
+        head.starts_with(&format!(
+            "PROXY TCP4 127.0.0.1 127.0.0.1 {from} {}\r\nGET /ws HTTP/1.1\r\n",
+            edge.addr().port()
+        )),
+        "{head}"
+    );
+}
