@@ -46,7 +46,7 @@ lint: deps ## Check the format and run clippy; a warning is an error
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-bench: build ## Measure what a request costs beside nginx, HAProxy, Varnish and the floor (18 minutes; EDGE=--help)
+bench: build ## Measure what a request costs beside nginx, HAProxy, Varnish and the floor (30 minutes; EDGE=--help)
 	cargo bench --locked --bench edge -- --binary $(abspath $(BINARY)) $(EDGE)
 
 bench-parts: deps ## Measure the pure half, purges, scrapes, and balancing over loopback (a few minutes)

@@ -5,12 +5,18 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use support::edge::Edge;
 use support::{Folder, Request};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 /// Answers each head on the connection with 204; tells what came before the end of each.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, heads: mpsc::UnboundedSender<Vec<u8>>) {
@@ -152,4 +158,73 @@ async fn an_upgraded_connection_is_introduced_too() {
         )),
         "{head}"
     );
+}
+
+/// A backend that wants certificates which it has signed itself; tells the PROXY header before the handshake, and whose
+/// certificate it was shown.
+async fn strict_backend(folder: &Folder) -> (SocketAddr, mpsc::UnboundedReceiver<(Vec<u8>, bool)>) {
+    let ca = CertifiedIssuer::self_signed(authority(), KeyPair::generate().unwrap()).unwrap();
+    let sign = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let cert = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+        (cert, key)
+    };
+    let (ours, key) = sign("edge.internal");
+    folder.write("ca.pem", &ca.pem());
+    folder.write("edge.pem", &ours.pem());
+    folder.write("edge.key", &key.serialize_pem());
+    let (cert, key) = sign("app.internal");
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+    let config = ServerConfig::builder().with_client_cert_verifier(verifier);
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(vec![cert.der().clone()], key).unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (noted, notes) = mpsc::unbounded_channel();
+    let ours = ours.der().clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut header = Vec::new();
+            while !header.ends_with(b"\r\n") {
+                header.push(stream.read_u8().await.unwrap());
+            }
+            let Ok(stream) = acceptor.accept(stream).await else {
+                let _ = noted.send((header, false));
+                continue;
+            };
+            let shown = stream.get_ref().1.peer_certificates().is_some_and(|chain| chain == [ours.clone()]);
+            let _ = noted.send((header, shown));
+            tokio::spawn(answer(stream, mpsc::unbounded_channel().0));
+        }
+    });
+    (addr, notes)
+}
+
+fn authority() -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_is_shown_our_certificate_after_the_header() {
+    let folder = Folder::new();
+    let (addr, mut notes) = strict_backend(&folder).await;
+    let path = |file: &str| folder.path().join(file).display().to_string();
+    let tls = format!("server_name = \"app.internal\", ca = \"{}\"", path("ca.pem"));
+    let own = format!("cert = \"{}\", key = \"{}\"", path("edge.pem"), path("edge.key"));
+    let pool = |tls: &str| conf(&addr.to_string(), &format!("proxy_protocol = \"v1\"\ntls = {{ {tls} }}"));
+
+    let edge = Edge::start(&pool(&format!("{tls}, {own}"))).await;
+    assert_eq!(edge.get("/").await.status, 204);
+    let (header, shown) = notes.recv().await.unwrap();
+    assert!(header.starts_with(b"PROXY TCP4 127.0.0.1 127.0.0.1 ") && shown, "{header:?}");
+
+    // Without one there is no answer, and the backend is not taken for a good one.
+    let edge = Edge::start(&pool(&tls)).await;
+    assert_eq!(edge.get("/").await.status, 502);
+    assert!(!notes.recv().await.unwrap().1);
 }

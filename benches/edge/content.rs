@@ -69,6 +69,6 @@ fn path(ask: Ask) -> String {
 }
 
 /// The path of the first.
-fn key(ask: Ask) -> String {
+pub(crate) fn key(ask: Ask) -> String {
     path(ask) + "0000000"
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hedgerow::clock;
 
+use crate::Bench;
 use crate::configs;
 use crate::cores::{self, Cores};
 use crate::load::expected::Mark;
@@ -80,15 +81,16 @@ impl Program {
         &self,
         entrant: &Entrant,
         origins: &[SocketAddr],
-        cores: Cores,
+        bench: &Bench,
     ) -> Result<Edge, Box<dyn Error>> {
         // Varnish compiles its configuration to a library in its folder, which no file system in memory need execute.
         let memory = Path::new(MEMORY);
         let base = if self.kind != Kind::Varnish && memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let folder = Folder::new(&base)?;
-        let (address, admin) = (free()?, free()?);
-        let place = configs::Place { folder: folder.path(), address, admin, origins };
-        let mut command = cores::on(cores.edge, &self.path);
+        let (address, admin, secure) = (free()?, free()?, free()?);
+        let place = configs::Place { folder: folder.path(), address, admin, secure, origins };
+        bench.certificate.write(folder.path())?;
+        let mut command = cores::on(bench.cores.edge, &self.path);
         let config = |name: &str, text: String| fs::write(folder.path().join(name), text);
         match self.kind {
             Kind::Floor => {
@@ -114,7 +116,7 @@ impl Program {
             }
         }
         let server = Server::start(&mut command, folder)?;
-        Ok(Edge { entrant: *entrant, address, server: awaited(self.kind.name(), server, address)? })
+        Ok(Edge { entrant: *entrant, address, secure, server: awaited(self.kind.name(), server, address)? })
     }
 }
 
@@ -122,6 +124,8 @@ impl Program {
 pub(crate) struct Edge {
     pub(crate) entrant: Entrant,
     pub(crate) address: SocketAddr,
+    /// Where it speaks TLS, if it does.
+    pub(crate) secure: SocketAddr,
     pub(crate) server: Server,
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn run(scenario: &Scenario, bench: &Bench) -> Result<Measured<f64>, B
     for _ in 0..bench.arguments.rounds {
         for (entrant, rounds) in &mut measured {
             let Some(program) = bench.program(entrant.kind) else { continue };
-            let edge = program.start(entrant, &origin.addresses, bench.cores)?;
+            let edge = program.start(entrant, &origin.addresses, bench)?;
             let each = measure(&edge, scenario.connections);
             rounds.push(each.map_err(|error| told(&edge, scenario, &*error))?);
         }

@@ -8,6 +8,7 @@
 #[path = "../common/answer.rs"]
 mod answer;
 mod arguments;
+mod certificate;
 mod configs;
 mod content;
 mod cores;
@@ -34,6 +35,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use crate::arguments::{Arguments, USAGE};
+use crate::certificate::Certificate;
 use crate::cores::Cores;
 use crate::edges::{Kind, Program};
 use crate::page::Page;
@@ -102,6 +104,7 @@ fn serve(words: &[String]) -> Result<(), Box<dyn Error>> {
 struct Bench {
     arguments: Arguments,
     cores: Cores,
+    certificate: Certificate,
     programs: Vec<Program>,
     /// What is said of those that are not there.
     missing: Vec<String>,
@@ -123,7 +126,15 @@ impl Bench {
         }
         // Before this process is bound to one core, or it would count no other; edges inherit the limit.
         let (machine, files) = (machine::machine(), rlimit::increase_nofile_limit(FILES)?);
-        Ok(Bench { cores: Cores::take()?, arguments, programs, missing, machine, files })
+        Ok(Bench {
+            cores: Cores::take()?,
+            certificate: Certificate::new()?,
+            arguments,
+            programs,
+            missing,
+            machine,
+            files,
+        })
     }
 
     fn program(&self, kind: Kind) -> Option<&Program> {

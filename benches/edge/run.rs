@@ -10,11 +10,11 @@ use crate::Bench;
 use crate::content;
 use crate::cpu;
 use crate::edges::{Edge, Kind, Origin};
-use crate::load::Load;
 use crate::load::pace::Pace;
 use crate::load::requests::Requests;
+use crate::load::{Load, Tally, secure};
 use crate::report::median;
-use crate::scenario::{Class, Entrant, Measure, Scenario};
+use crate::scenario::{Class, Entrant, Measure, Scenario, Speaks};
 
 /// What one round of an edge came to.
 pub(crate) struct Round {
@@ -47,7 +47,7 @@ pub(crate) fn run(
     let mut edges = Vec::new();
     for entrant in &scenario.entrants {
         let Some(program) = bench.program(entrant.kind) else { continue };
-        let edge = program.start(entrant, &origin.addresses, bench.cores)?;
+        let edge = program.start(entrant, &origin.addresses, bench)?;
         content::store(&edge).map_err(|error| told(&edge, scenario, &*error))?;
         edges.push((edge, content::requests(entrant.ask), Vec::new()));
     }
@@ -116,8 +116,7 @@ fn measure(
         Some((rate, seed)) => Pace::open(rate, lasts, seed),
         None => Pace::Closed { until: clock::now() + lasts },
     };
-    let mut load = Load::new(content::expected(edge, edge.entrant.ask))?;
-    load.connect(edge.address, scenario.connections)?;
+    let mut load = Either::connect(edge, scenario, bench)?;
     load.run(requests, pace(bench.arguments.warm()))?;
     let own = || used(&[std::process::id()]).into_values().sum::<Duration>();
     let (before, own_before) = (used(&edge.server.processes()), own());
@@ -132,6 +131,34 @@ fn measure(
         latencies: [0.5, 0.99, 0.999].map(|quantile| tally.quantile(quantile)),
         load: (own_after - own_before).as_secs_f64() / seconds,
     })
+}
+
+/// A load in clear text or under TLS.
+enum Either {
+    Plain(Load),
+    Secure(secure::Load),
+}
+
+impl Either {
+    fn connect(edge: &Edge, scenario: &Scenario, bench: &Bench) -> Result<Either, Box<dyn Error>> {
+        let (ask, number) = (edge.entrant.ask, scenario.connections);
+        let expected = content::expected(edge, ask);
+        if scenario.speaks != Speaks::Plain {
+            let (path, authority) = (content::key(ask), bench.certificate.der());
+            let load = secure::Load::connect(edge.secure, authority, scenario.speaks, number, &path, expected)?;
+            return Ok(Either::Secure(load));
+        }
+        let mut load = Load::new(expected)?;
+        load.connect(edge.address, number)?;
+        Ok(Either::Plain(load))
+    }
+
+    fn run(&mut self, requests: &mut Requests, pace: Pace) -> Result<Tally, Box<dyn Error>> {
+        match self {
+            Either::Plain(load) => load.run(requests, pace),
+            Either::Secure(load) => load.run(pace),
+        }
+    }
 }
 
 /// Processor time that each has used so far. Those that have ended are not in it: of the edges that is nginx's loader of what

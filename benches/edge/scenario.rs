@@ -6,6 +6,8 @@ use crate::edges::Kind::{self, Floor, Haproxy, Hedgerow, Nginx, Varnish};
 const ALL: &[Kind] = &[Floor, Hedgerow, Nginx, Haproxy, Varnish];
 /// Those that ask an origin, or keep something for each connection.
 const PROXIES: &[Kind] = &[Hedgerow, Nginx, Haproxy, Varnish];
+/// Those that speak TLS.
+const SECURE: &[Kind] = &[Hedgerow, Nginx, Haproxy];
 
 /// Connections, where they are not what is measured.
 const CONNECTIONS: usize = 64;
@@ -21,6 +23,7 @@ pub(crate) struct Scenario {
     pub(crate) entrants: Vec<Entrant>,
     pub(crate) connections: usize,
     pub(crate) measure: Measure,
+    pub(crate) speaks: Speaks,
     /// How many origins the edges are told of; all are the same.
     pub(crate) backends: usize,
 }
@@ -33,6 +36,21 @@ pub(crate) enum Measure {
     Open,
     /// What connections cost that are open and silent.
     Idle,
+}
+
+/// What the client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1 in clear text.
+    Plain,
+    /// HTTP/1.1 under TLS.
+    Tls,
+    /// HTTP/2 under TLS.
+    Http2,
+    /// One request of HTTP/1.1 on each connection, with a handshake of a new session.
+    New,
+    /// The same with sessions that are resumed.
+    Resumed,
 }
 
 /// An edge as it takes part in a scenario.
@@ -95,6 +113,8 @@ pub(crate) fn all() -> Vec<Scenario> {
     let sized = |word, title, body| new(word, title, ALL, Ask { body, ..hit });
     let keyed = |keys| Ask { body: SMALL, keys, ..hit };
     let flat = |label, keys| Entrant { label, ..entrant(Hedgerow, keyed(keys)) };
+    let secure = |word, title, speaks, ask| Scenario { speaks, ..new(word, title, SECURE, ask) };
+    let large = Ask { body: 64 * 1024, ..hit };
     let logged = |kind| [entrant(kind, hit), Entrant { label: "log", log: true, ..entrant(kind, hit) }];
     vec![
         sized("hit-0", "Hit, empty body", 0),
@@ -126,6 +146,25 @@ pub(crate) fn all() -> Vec<Scenario> {
             )
         },
         new("pass", "Not storable, 1 KiB, without a cache", PROXIES, pass),
+        secure("tls-hit-1k", "Hit over TLS, HTTP/1.1, 1 KiB", Speaks::Tls, hit),
+        secure("tls-hit-64k", "Hit over TLS, HTTP/1.1, 64 KiB", Speaks::Tls, large),
+        secure("tls-miss", "Not storable, over TLS, HTTP/1.1, 1 KiB", Speaks::Tls, miss),
+        secure("h2-hit-1k", "Hit over HTTP/2, 1 KiB, 8 connections with 8 streams", Speaks::Http2, hit),
+        secure("h2-hit-64k", "Hit over HTTP/2, 64 KiB", Speaks::Http2, large),
+        secure("h2-miss", "Not storable, over HTTP/2, 1 KiB", Speaks::Http2, miss),
+        Scenario {
+            measure: Measure::Open,
+            ..secure("tls-open", "Hit over TLS, 1 KiB, at half of nginx's throughput", Speaks::Tls, hit)
+        },
+        Scenario {
+            measure: Measure::Open,
+            ..secure("h2-open", "Hit over HTTP/2, 1 KiB, at half of nginx's throughput", Speaks::Http2, hit)
+        },
+        Scenario { connections: 8, ..secure("handshake", "A connection, a new TLS session, a hit", Speaks::New, hit) },
+        Scenario {
+            connections: 8,
+            ..secure("handshake-resumed", "A connection, a resumed TLS session, a hit", Speaks::Resumed, hit)
+        },
         Scenario {
             measure: Measure::Idle,
             connections: 10_000,
@@ -136,7 +175,15 @@ pub(crate) fn all() -> Vec<Scenario> {
 
 fn new(word: &'static str, title: &'static str, kinds: &[Kind], ask: Ask) -> Scenario {
     let entrants = kinds.iter().map(|kind| entrant(*kind, ask)).collect();
-    Scenario { word, title, entrants, connections: CONNECTIONS, measure: Measure::Closed, backends: 1 }
+    Scenario {
+        word,
+        title,
+        entrants,
+        connections: CONNECTIONS,
+        measure: Measure::Closed,
+        speaks: Speaks::Plain,
+        backends: 1,
+    }
 }
 
 fn entrant(kind: Kind, ask: Ask) -> Entrant {

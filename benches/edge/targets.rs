@@ -22,6 +22,8 @@ const TARGETS: &[Target] = &[
     cpu("log", "hedgerow, log", "hedgerow", 1.15),
     cpu("miss", "hedgerow", "nginx", 2.0),
     cpu("miss-hedge", "hedgerow", "nginx", 2.0),
+    cpu("tls-hit-1k", "hedgerow", "nginx", 0.8),
+    cpu("h2-hit-1k", "hedgerow", "nginx", 0.8),
     Target { scenario: "open", what: What::P99, this: "hedgerow", that: Some("nginx"), most: 1.0 },
     Target { scenario: "idle", what: What::Memory, this: "hedgerow", that: None, most: 8.0 },
 ];

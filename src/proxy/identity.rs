@@ -12,7 +12,7 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 
 use super::ctx::Ctx;
-use crate::caller::{Client, Link, RequestId, X_REQUEST_ID};
+use crate::caller::{Client, RequestId, X_REQUEST_ID};
 use crate::upstream::{Introduction, Pool};
 
 // As text: pingora sends a field in the spelling it was given.
@@ -52,7 +52,7 @@ pub(super) fn client(peer: Option<IpAddr>, trusted_proxies: &[IpNet], headers: &
 /// is known.
 pub(super) fn introduction(ctx: &Ctx, pool: &Pool) -> Option<Introduction> {
     let version = pool.config().proxy_protocol?;
-    let ends = Link::of_this_connection().and_then(|link| link.ends);
+    let ends = ctx.link.as_ref().and_then(|link| link.ends);
     let Some((client, (peer, server))) = ctx.client.address.zip(ends) else {
         return Some(Introduction::of_nobody(version));
     };

@@ -13,6 +13,8 @@ pub(crate) struct Place<'a> {
     pub(crate) address: SocketAddr,
     /// A second address.
     pub(crate) admin: SocketAddr,
+    /// For TLS.
+    pub(crate) secure: SocketAddr,
     pub(crate) origins: &'a [SocketAddr],
 }
 
@@ -21,6 +23,7 @@ impl Place<'_> {
         text.replace("@FOLDER@", &self.folder.display().to_string())
             .replace("@ADDRESS@", &self.address.to_string())
             .replace("@ADMIN@", &self.admin.to_string())
+            .replace("@SECURE@", &self.secure.to_string())
             .replace("@SERVERS@", servers)
     }
 

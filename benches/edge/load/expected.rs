@@ -71,4 +71,15 @@ impl Expected {
         }
         Ok(Some(head))
     }
+
+    /// The same of a head that was read; its body's length is for the caller to count.
+    pub(crate) fn check_parts(&self, status: u16, fields: &http::HeaderMap) -> Result<(), String> {
+        let hit = match self.mark {
+            Mark::CacheStatus => fields.get("x-cache-status").is_some_and(|value| value == "HIT"),
+            Mark::Age => fields.contains_key("age"),
+            Mark::Varnish => fields.get("x-varnish").is_some_and(|value| value.as_bytes().contains(&b' ')),
+            Mark::None => self.hit,
+        };
+        if (status, hit) == (self.status, self.hit) { Ok(()) } else { Err(format!("status {status}, {fields:?}")) }
+    }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod expected;
 pub(crate) mod pace;
 pub(crate) mod requests;
+pub(crate) mod secure;
 
 use std::collections::VecDeque;
 use std::error::Error;
