@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use tokio::task::futures::TaskLocalFuture;
 
 /// The name of a request's identity. As text: pingora sends a field in the spelling it was given.
 pub const X_REQUEST_ID: &str = "X-Request-Id";
@@ -32,8 +33,8 @@ pub struct Link {
 
 impl Link {
     /// Runs what belongs to a connection with this as its own.
-    pub async fn scope<F: Future>(self: Arc<Link>, connection: F) -> F::Output {
-        OF_THIS_CONNECTION.scope(self, connection).await
+    pub fn scope<F: Future>(self: Arc<Link>, connection: F) -> TaskLocalFuture<Arc<Link>, F> {
+        OF_THIS_CONNECTION.scope(self, connection)
     }
 
     /// That of the connection this is called for; `None` for a request that has none, as a refresh.

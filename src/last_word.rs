@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::task::futures::TaskLocalFuture;
 
 use crate::units::Tick;
 
@@ -42,8 +43,8 @@ pub struct Said {
 
 impl LastWord {
     /// Runs a connection with this as its own.
-    pub async fn scope<F: Future>(self, connection: F) -> F::Output {
-        OF_THIS_CONNECTION.scope(self, connection).await
+    pub fn scope<F: Future>(self, connection: F) -> TaskLocalFuture<LastWord, F> {
+        OF_THIS_CONNECTION.scope(self, connection)
     }
 
     /// That of the connection this is called for; `None` for a request that has none, as a refresh.

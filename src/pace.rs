@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::task::futures::TaskLocalFuture;
+
 tokio::task_local! {
     static OF_THIS_CONNECTION: Pace;
 }
@@ -17,8 +19,8 @@ pub struct Pace(Arc<AtomicU64>);
 
 impl Pace {
     /// Runs a connection with this as its own.
-    pub async fn scope<F: Future>(self, connection: F) -> F::Output {
-        OF_THIS_CONNECTION.scope(self, connection).await
+    pub fn scope<F: Future>(self, connection: F) -> TaskLocalFuture<Pace, F> {
+        OF_THIS_CONNECTION.scope(self, connection)
     }
 
     /// That of the connection this is called for; `None` for what no connection waits for.

@@ -10,6 +10,7 @@ mod underlying;
 pub(super) use underlying::told_digest;
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -289,8 +290,8 @@ impl Framed {
 
     /// Reads once into `ahead`; 0 bytes at the client's end of stream.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [0u8; 4096];
-        let mut buf = ReadBuf::new(&mut space);
+        let mut space = [const { MaybeUninit::uninit() }; 4096];
+        let mut buf = ReadBuf::uninit(&mut space);
         ready!(self.inner()?.poll_read(cx, &mut buf))?;
         self.ahead.extend_from_slice(buf.filled());
         Poll::Ready(Ok(buf.filled().len()))

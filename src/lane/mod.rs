@@ -129,20 +129,19 @@ async fn connection<SV, C, B>(
             Uncached::Off => true,
             Uncached::Absent(key) => short.is_never_stored(&key),
         };
-        // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none.
-        let request: Answering<'_> = match is_short {
-            true => {
-                let pace = handed.framed.pace();
-                Box::pin(link.clone().scope(pace.scope(short.answer(handed.into_short(*shutdown.borrow())))))
-            }
+        let pace = handed.framed.pace();
+        // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none. The
+        // box is innermost, since what is wrapped is moved.
+        let answer: Answering<'_> = match is_short {
+            true => Box::pin(short.answer(handed.into_short(*shutdown.borrow()))),
             false => {
-                let (last_word, pace) = (handed.framed.last_word(), handed.framed.pace());
+                let last_word = handed.framed.last_word();
                 let answer = proxy.process_new_http(handed.into_session(), &shutdown);
-                let answer = async { answer.await.map(|reused| reused.consume().0) };
-                Box::pin(link.clone().scope(last_word.scope(pace.scope(answer))))
+                Box::pin(last_word.scope(async { answer.await.map(|reused| reused.consume().0) }))
             }
         };
-        let Either::Left((Some(stream), _)) = select(request, cut.as_mut()).await else { return };
+        let answer = pin!(link.clone().scope(pace.scope(answer)));
+        let Either::Left((Some(stream), _)) = select(answer, cut.as_mut()).await else { return };
         match stream.into_any().downcast::<Framed>() {
             Ok(same) => framed = same,
             Err(_) => return,

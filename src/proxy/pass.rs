@@ -4,6 +4,8 @@
 //! without a body whose answer is not stored needs none of that, which costs more than all that is decided about it. What
 //! is decided is decided by the phases (`proxy/mod.rs`), and the backends are asked by the same session (`forward`).
 
+use std::pin::{Pin, pin};
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Method, Version};
@@ -36,7 +38,8 @@ impl Bypass for Proxy {
         match self.phases(&mut session, &mut ctx).await {
             Ok(()) => {
                 self.logging(&mut session, None, &mut ctx).await;
-                session.downstream_session.finish().await.ok().flatten().map(|kept| kept.into_parts().0)
+                // Boxed: it has room for a body that is still to be read.
+                Box::pin(session.downstream_session.finish()).await.ok().flatten().map(|kept| kept.into_parts().0)
             }
             Err(e) => {
                 let _told = self.fail_to_proxy(&mut session, &e, &mut ctx).await;
@@ -85,7 +88,7 @@ impl Proxy {
         ctx: &mut Ctx,
     ) -> Result<Box<ResponseHeader>> {
         loop {
-            unless_gone(session, upstream.next_head()).await?;
+            unless_gone(session, pin!(upstream.next_head())).await?;
             let mut head = upstream.take_head().ok_or_else(|| error(Failure::InvalidResponse))?;
             self.upstream_response_filter(session, &mut head, ctx).await?;
             if !head.status.is_informational() {
@@ -123,7 +126,7 @@ impl Proxy {
         loop {
             let mut data: Option<Bytes> = match upstream.is_done() {
                 true => None,
-                false => unless_gone(session, upstream.next_body()).await?,
+                false => unless_gone(session, pin!(upstream.next_body())).await?,
             };
             let end = data.is_none() || upstream.is_done();
             self.response_body_filter(session, &mut data, end, ctx)?;
@@ -150,7 +153,12 @@ async fn read(session: &mut Session) -> bool {
 }
 
 /// What the backend has to say, unless the client leaves meanwhile.
-async fn unless_gone<T>(session: &mut Session, said: impl Future<Output = Result<T, Failure>>) -> Result<T> {
+///
+/// Pinned by the caller: an argument is held twice, as what it was and as what is waited for.
+async fn unless_gone<T, F>(session: &mut Session, said: Pin<&mut F>) -> Result<T>
+where
+    F: Future<Output = Result<T, Failure>> + Send,
+{
     tokio::select! {
         biased;
         said = said => said.map_err(error),
