@@ -54,7 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
-    ("telemetry", &["config", "cache", "tail", "trace", "clock", "units"]),
+    ("telemetry", &["coding", "config", "cache", "tail", "trace", "clock", "units"]),
     ("listener", &["certificate", "config"]),
     ("certificate", &[]),
     ("config", &["certificate", "clock", "routing", "cache", "tail", "balance", "trace", "uri", "units"]),
@@ -63,6 +63,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("balance", &["tail", "units"]),
     ("tail", &["units"]),
     ("clock", &["units"]),
+    ("coding", &["cache"]),
     ("uri", &[]),
     ("trace", &["units"]),
     ("units", &[]),
@@ -86,6 +87,7 @@ const ADMIN: &[&str] = &[
 ];
 
 const MIDDLE: &[&str] = &[
+    "coding",
     "edge",
     "listener",
     "bypass",
