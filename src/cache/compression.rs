@@ -253,13 +253,17 @@ fn codings(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 /// Whether a response that is about to be stored can answer clients of any `Accept-Encoding`, since it can be made into what
 /// each of them reads: then it need not be kept once for each.
 pub fn is_for_all(params: Option<&Params>, status: StatusCode, headers: &HeaderMap) -> bool {
-    params.is_some_and(|params| params.decompress)
-        && transformable(&Said { status, headers, length: None, for_all: false }).is_some()
+    params.is_some_and(|params| params.decompress) && is_transformable(status, headers)
 }
 
-/// Makes the fields of a response those of the form that `recode` makes of it. `length` is that of the new body, if it is known.
-pub fn describe(headers: &mut HeaderMap, recode: Recode, length: Option<u64>) {
-    match recode.to {
+/// Whether there may be other forms of a response than the origin's.
+pub fn is_transformable(status: StatusCode, headers: &HeaderMap) -> bool {
+    transformable(&Said { status, headers, length: None, for_all: false }).is_some()
+}
+
+/// Makes the fields of a response those of its form in `coding`. `length` is that of the new body, if it is known.
+pub fn describe(headers: &mut HeaderMap, coding: Option<Coding>, length: Option<u64>) {
+    match coding {
         Some(coding) => headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.as_str())),
         None => headers.remove(CONTENT_ENCODING),
     };
@@ -297,10 +301,15 @@ pub fn weaken(headers: &mut HeaderMap) {
 
 /// Says that the form depends on `Accept-Encoding` (RFC 9110 §12.5.5), unless that is said already.
 pub fn vary(headers: &mut HeaderMap) {
-    let is_said = |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str().as_bytes());
-    if !list::all_members(headers, &VARY).any(is_said) {
+    if !is_varied(headers) {
         headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
+}
+
+/// Whether [`vary`] would change nothing.
+pub fn is_varied(headers: &HeaderMap) -> bool {
+    list::all_members(headers, &VARY)
+        .any(|member| member == b"*" || member.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str().as_bytes()))
 }
 
 /// Takes `Accept-Encoding` out of the `Vary` of a response to be stored. Whether it was in it.
@@ -463,10 +472,9 @@ mod tests {
             ("repr-digest", "sha-256=:x:"),
             ("content-md5", "x"),
         ]);
-        let compressed = Recode { from: None, to: Some(Coding::Zstd) };
-        describe(&mut fields, compressed, None);
+        describe(&mut fields, Some(Coding::Zstd), None);
         assert_eq!(fields, headers(&[HTML, ("etag", "W/\"a\""), ("content-encoding", "zstd")]));
-        describe(&mut fields, Recode { from: Some(Coding::Zstd), to: None }, Some(9));
+        describe(&mut fields, None, Some(9));
         assert_eq!(fields, headers(&[HTML, ("etag", "W/\"a\""), ("content-length", "9")]));
     }
 
