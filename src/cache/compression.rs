@@ -190,13 +190,15 @@ pub struct Recode {
 pub fn plan(params: Option<&Params>, asked: &Asked, said: &Said<'_>) -> Plan {
     let as_is = |varies| Plan::AsIs { varies };
     let Asked { accepted, .. } = asked;
+    let makes = params.filter(|params| params.is_worth_it(said));
     let Some(from) = transformable(said) else {
         // A 304 may have forbidden it since it was stored.
         let reads = |coding: &[u8]| Coding::of(coding).is_some_and(|coding| accepted.weight(coding) > 0);
-        let is_for_some = said.for_all && !codings(said.headers).all(reads);
-        return if is_for_some { Plan::Unreadable } else { as_is(said.for_all) };
+        if said.for_all && !codings(said.headers).all(reads) {
+            return Plan::Unreadable;
+        }
+        return as_is(said.for_all || (makes.is_some() && is_part_of_transformable(said)));
     };
-    let makes = params.filter(|params| params.is_worth_it(said));
     let best = makes.and_then(|params| accepted.best(&params.codings));
     let Some(from) = from else {
         // A client that wants a part has perhaps others of the same form.
@@ -221,10 +223,17 @@ pub fn plan(params: Option<&Params>, asked: &Asked, said: &Said<'_>) -> Plan {
 impl Params {
     /// Whether such a response would be compressed for who reads a coding.
     fn is_worth_it(&self, said: &Said<'_>) -> bool {
+        // The length of a body that is coded already, or of a part, says nothing of that of the whole.
+        let is_whole = said.status != StatusCode::PARTIAL_CONTENT && codings(said.headers).next().is_none();
         !self.codings.is_empty()
-            && said.length.is_none_or(|length| length >= self.min_size)
+            && said.length.filter(|_| is_whole).is_none_or(|length| length >= self.min_size)
             && said.headers.get(CONTENT_TYPE).is_some_and(|value| self.types.has(value))
     }
+}
+
+/// Whether a response is a part of one that has other forms.
+fn is_part_of_transformable(said: &Said<'_>) -> bool {
+    said.status == StatusCode::PARTIAL_CONTENT && codings(said.headers).next().is_none() && !no_transform(said.headers)
 }
 
 /// The coding of a body that may be changed; `None` if it may not be. That leaves out what has no whole body (RFC 9110 §15.3.5,
@@ -425,7 +434,8 @@ mod tests {
         for status in [204, 205, 206, 304] {
             let (headers, status) = (headers(&[HTML]), StatusCode::from_u16(status).unwrap());
             let said = Said { status, headers: &headers, length: Some(5000), for_all: false };
-            assert_eq!(plan(Some(&Params::default()), &asked("gzip"), &said), AS_IS);
+            let varies = status == StatusCode::PARTIAL_CONTENT;
+            assert_eq!(plan(Some(&Params::default()), &asked("gzip"), &said), Plan::AsIs { varies });
         }
     }
 
