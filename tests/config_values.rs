@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hedgerow::cache::compression::Level;
 use hedgerow::config::{self, Backend, Config, Hedge, IfSlow, KEYS, LogFormat, Protocol, Trust};
 use hedgerow::routing::{HostPattern, PathPattern};
 use hedgerow::tail::hedging::Quantile;
