@@ -270,6 +270,14 @@ pub fn is_transformable(status: StatusCode, headers: &HeaderMap) -> bool {
     transformable(&Said { status, headers, length: None, for_all: false }).is_some()
 }
 
+/// The word for the coding that a response goes out in: its name, or `other`; `None` if it has none.
+pub fn word(headers: &HeaderMap) -> Option<&'static str> {
+    let mut codings = codings(headers);
+    let first = codings.next()?;
+    let known = Coding::of(first).filter(|_| codings.next().is_none());
+    Some(known.map_or("other", Coding::as_str))
+}
+
 /// Makes the fields of a response those of its form in `coding`. `length` is that of the new body, if it is known.
 pub fn describe(headers: &mut HeaderMap, coding: Option<Coding>, length: Option<u64>) {
     match coding {
@@ -525,6 +533,16 @@ mod tests {
         assert!(!ambiguous("identity", "Sun, 06 Nov 1994 08:49:37 GMT"));
         assert!(!ambiguous("gzip", "\"a\""));
         assert!(!ambiguous("gzip", "W/\"a\""));
+    }
+
+    #[test]
+    fn a_coding_has_a_word() {
+        for (value, expected) in
+            [("gzip", Some("gzip")), ("X-Gzip", Some("gzip")), ("identity", None), ("br, gzip", Some("other"))]
+        {
+            assert_eq!(word(&headers(&[("content-encoding", value)])), expected, "{value}");
+        }
+        assert_eq!(word(&headers(&[HTML])), None);
     }
 
     #[test]

@@ -122,6 +122,11 @@ impl Recoder {
         Ok(made)
     }
 
+    /// How many bytes it has read.
+    pub fn read(&self) -> u64 {
+        if self.decoder.is_some() { self.decoded.input } else { self.encoded.input }
+    }
+
     /// What it makes of what.
     pub fn recode(&self) -> Recode {
         self.recode

@@ -117,6 +117,13 @@ impl<'s> Hit<'s> {
     }
 }
 
+impl Hit<'_> {
+    /// The word for the content coding of what is sent; `None` without one or without a body to speak of.
+    pub(super) fn coding(&self) -> Option<&'static str> {
+        compression::word(self.ready.fields()).filter(|_| !self.not_modified)
+    }
+}
+
 /// Whether the client may be told the key: then there is more to say.
 fn may_be_told(plain: &Plain<'_>, client: &Client, snapshot: &Snapshot) -> bool {
     let reveal = &snapshot.config().cache.reveal;

@@ -95,6 +95,7 @@ pub(super) fn answer(
                 path: Cow::Owned(super::front::path(&plain, &hit).into_owned()),
                 id: Cow::Owned(id.as_bytes().to_vec()),
                 generation: snapshot.generation(),
+                coding: hit.coding(),
                 trace,
                 span: is_recorded.then(|| SpanFacts::of(&plain, &hit.client).into_owned()),
                 referer: Cow::Owned(agent.referer.to_vec()),

@@ -41,6 +41,11 @@ impl Forms {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         Forms { flights: Arc::default(), places: Arc::new(Semaphore::new(cores)), metrics }
     }
+
+    /// Where it is counted what was made.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
 }
 
 /// Looks for the form of a stored response that the request is to be sent, and has it made if `may_make`. False if the stored

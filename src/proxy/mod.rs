@@ -307,7 +307,7 @@ impl ProxyHttp for Proxy {
             // A slow reader then holds up neither the fill nor those who read it along.
             session.set_proxy_tasks_enabled(true);
         }
-        recode::apply(session, ctx, response, plan, self.edge.metrics());
+        recode::apply(&self.cache, session, ctx, response, plan);
         if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
             // Its body ends with the connection, see `http10`.
             session.set_keepalive(None);

@@ -20,13 +20,18 @@ use pingora::modules::http::{HttpModule, HttpModuleBuilder, Module};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
-use super::caching;
+use super::caching::{self, Shared};
 use super::ctx::Ctx;
 use crate::cache::compression::{self, Asked, Plan, Recode, Said};
 use crate::coding::{Broken, Recoder};
-use crate::store::{ForAll, Ready, replace_fields};
+use crate::store::{Coming, ForAll, Ready, replace_fields};
 use crate::telemetry::Metrics;
 use crate::upstream::Failure;
+
+/// What was made of a response in this many pieces is kept whatever their size.
+const FEW: u64 = 4;
+/// Pieces of this size, in bytes, are not made larger by their flushes to speak of.
+const LARGE: u64 = 8 << 10;
 
 /// What is known of the coding in which a response goes out.
 #[derive(Debug, Default)]
@@ -45,6 +50,10 @@ pub(super) struct Stream {
     recoder: Option<Recoder>,
     /// Whether nothing may be held back.
     flush: bool,
+    /// How many have been read.
+    pieces: u64,
+    /// What has come of them, to be kept.
+    coming: Option<Coming>,
     metrics: Metrics,
 }
 
@@ -115,13 +124,7 @@ pub(super) fn take_form(session: &mut Session, response: &mut ResponseHeader, ct
 }
 
 /// Makes the head of a response, whose `plan` was made before a condition was answered, that of what is sent, and sees to the body.
-pub(super) fn apply(
-    session: &mut Session,
-    ctx: &mut Ctx,
-    response: &mut ResponseHeader,
-    plan: Plan,
-    metrics: &Metrics,
-) {
+pub(super) fn apply(shared: &Shared, session: &mut Session, ctx: &mut Ctx, response: &mut ResponseHeader, plan: Plan) {
     let recode = match plan {
         Plan::AsIs { varies } => {
             let request = session.req_header();
@@ -148,7 +151,7 @@ pub(super) fn apply(
         return;
     }
     let has_body = session.req_header().method != Method::HEAD && !ctx.bodyless;
-    if has_body && let Err(broken) = begin(session, ctx, recode, metrics) {
+    if has_body && let Err(broken) = begin(shared, session, ctx, recode) {
         ::log::warn!("{}: not compressed: {}", session.request_summary(), broken.as_str());
         return change(response, compression::vary);
     }
@@ -158,12 +161,20 @@ pub(super) fn apply(
     });
 }
 
-fn begin(session: &mut Session, ctx: &mut Ctx, recode: Recode, metrics: &Metrics) -> std::result::Result<(), Broken> {
+fn begin(shared: &Shared, session: &mut Session, ctx: &mut Ctx, recode: Recode) -> std::result::Result<(), Broken> {
     let params = ctx.route.as_ref().and_then(|route| route.config.compression.clone()).unwrap_or_default();
     let recoder = Recoder::new(recode, params.level, params.max_decompressed)?;
     // What is complete is read as fast as the client takes it: nothing to wait for.
     let flush = session.cache.phase() != CachePhase::Hit || Ready::of(session.cache.hit_handler()).is_none();
-    let stream = Arc::new(Mutex::new(Stream { recoder: Some(recoder), flush, metrics: metrics.clone() }));
+    let coming = match session.cache.phase() {
+        CachePhase::Miss | CachePhase::Expired => {
+            session.cache.miss_body_reader().and_then(|reader| Coming::of(shared.store, reader))
+        }
+        _ => None,
+    };
+    let metrics = shared.forms.metrics().clone();
+    let stream = Stream { recoder: Some(recoder), flush, pieces: 0, coming, metrics };
+    let stream = Arc::new(Mutex::new(stream));
     if let Some(ending) = session.downstream_modules_ctx.get_mut::<Ending>() {
         ending.stream = Some(Arc::clone(&stream));
     }
@@ -188,26 +199,33 @@ pub(super) fn pass(session: &Session, ctx: &Ctx, body: &mut Option<Bytes>, end: 
 impl Stream {
     fn pass(&mut self, piece: Option<Bytes>, end: bool) -> std::result::Result<Option<Bytes>, Broken> {
         let Some(recoder) = &mut self.recoder else { return Ok(None) };
-        let made = match piece {
+        let mut made = match piece {
             Some(piece) => recoder.push(&piece, self.flush && !end),
             None => Ok(Bytes::new()),
         };
-        let made = match made {
-            Ok(made) if end => {
-                recoder.finish().map(|rest| if made.is_empty() { rest } else { [made, rest].concat().into() })
-            }
-            made => made,
-        };
+        self.pieces += 1;
+        if end && let Ok(last) = &made {
+            made = recoder.finish().map(|rest| if last.is_empty() { rest } else { [&last[..], &rest].concat().into() });
+        }
+        if let Ok(made) = &made {
+            // Without room for all of it none is kept.
+            self.coming.take_if(|coming| !coming.add(made));
+        }
         if end || made.is_err() {
-            self.close(made.as_ref().err().copied());
+            self.close(made.as_ref().err().copied(), end);
         }
         made.map(|made| (!made.is_empty()).then_some(made))
     }
 
-    /// Counts, and changes nothing from now on.
-    fn close(&mut self, broken: Option<Broken>) {
-        if let Some(recoder) = self.recoder.take() {
-            self.metrics.recoded(&recoder, broken);
+    /// Counts, and changes nothing from now on. What was made is kept if it is `whole`.
+    fn close(&mut self, broken: Option<Broken>, whole: bool) {
+        let Some(recoder) = self.recoder.take() else { return };
+        self.metrics.recoded(&recoder, broken);
+        let read = recoder.read();
+        // Many flushes make it larger than it need be for all who come.
+        let is_dense = self.pieces <= FEW || read / self.pieces >= LARGE;
+        if let Some(coming) = self.coming.take().filter(|_| whole && broken.is_none() && is_dense) {
+            coming.keep(recoder.recode().to);
         }
     }
 }
@@ -215,7 +233,7 @@ impl Stream {
 /// The client may leave before the end.
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.close(None);
+        self.close(None, false);
     }
 }
 

@@ -16,6 +16,7 @@
 //! A purge is noted (`rules.rs`) and applied to each response when it is next looked up, see `Store::get` and
 //! `purge.rs`.
 
+mod coming;
 mod entry;
 mod family;
 mod fill;
@@ -56,6 +57,7 @@ use pingora::Result;
 use pingora::cache::key::HashBinary;
 use tokio::sync::Notify;
 
+pub use coming::Coming;
 use entry::{Place, Stored};
 use family::Families;
 use fill::Fill;
