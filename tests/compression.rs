@@ -171,6 +171,18 @@ async fn what_gains_nothing_is_left_alone() {
     origin.on("/page", page(&text));
     let answer = edge.fetch(&asks("/page", "gzip").header("Cache-Control", "no-transform")).await;
     assert_eq!(answer.header("Content-Encoding"), None, "the client forbids it");
+    let deaf = start(&origin, &format!("{ON}cache.client_directives = \"ignore\"\n")).await;
+    for (wish, expected) in [("max-age=0", Some("gzip")), ("no-transform", None), ("max-age=0", Some("gzip"))] {
+        for _ in 0..2 {
+            let answer = deaf.fetch(&asks("/page", "gzip").header("Cache-Control", wish)).await.expect(200);
+            assert_eq!(
+                answer.header("Content-Encoding"),
+                expected,
+                "what is left alone is no matter of the cache: {wish}"
+            );
+        }
+    }
+    assert_eq!(deaf.metric("hedgerow_lane_requests_total", &[("outcome", "served")]).await, 5.0);
     let off = start(&origin, "").await;
     let answer = off.fetch(&asks("/page", "gzip")).await;
     assert_eq!((answer.header("Content-Encoding"), answer.header("Vary")), (None, None));
@@ -391,6 +403,9 @@ async fn a_range_is_of_the_form_that_the_client_reads_and_never_of_two() {
     assert_eq!((&part.body[..], part.header("Content-Encoding")), (&coded.body[10..20], Some("gzip")));
     assert_eq!(part.header("Content-Range"), Some(format!("bytes 10-19/{}", coded.body.len()).as_str()));
     assert_eq!(part.header("ETag"), Some("W/\"v1\""));
+    let request = asks("/", "gzip, identity;q=0").header("Range", "bytes=0-1, 4-5");
+    let whole = edge.fetch(&request).await.expect(200);
+    assert_eq!(decoded(&whole), text.as_bytes(), "what several ranges come in would have no coding of its own");
     // What a client has of a form of ours is never gone on with.
     for condition in ["W/\"v1\"", modified] {
         let request = asks("/", "gzip").header("Range", "bytes=10-").header("If-Range", condition);

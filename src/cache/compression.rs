@@ -87,7 +87,7 @@ impl Types {
     /// These; `None` if one is no media type with at most one `*`.
     pub fn parse(texts: &[&str]) -> Option<Types> {
         let is_type = |text: &str| {
-            let is_token = |part: &str| !part.is_empty() && part.bytes().all(|b| is_token_byte(b));
+            let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
             text.split_once('/').is_some_and(|(kind, rest)| is_token(kind) && is_token(rest))
                 && text.bytes().filter(|b| *b == b'*').count() <= 1
         };
@@ -104,15 +104,20 @@ impl Types {
 
     /// Whether a `Content-Type` is of one of them. `text/event-stream` is only if it is named: events are small and urgent.
     fn has(&self, content_type: &HeaderValue) -> bool {
-        let value = content_type.as_bytes();
-        let essence = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        let essence = content_type.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        let begins =
+            |start: &str| essence.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start.as_bytes()));
+        let ends = |end: &str| {
+            let at = essence.len().checked_sub(end.len());
+            at.is_some_and(|at| essence[at..].eq_ignore_ascii_case(end.as_bytes()))
+        };
         self.0.iter().any(|known| match known.split_once('*') {
-            None => known.as_bytes() == essence,
+            None => essence.eq_ignore_ascii_case(known.as_bytes()),
             Some((start, end)) => {
-                essence != b"text/event-stream"
-                    && essence.len() >= start.len() + end.len()
-                    && essence.starts_with(start.as_bytes())
-                    && essence.ends_with(end.as_bytes())
+                essence.len() >= start.len() + end.len()
+                    && begins(start)
+                    && ends(end)
+                    && !essence.eq_ignore_ascii_case(b"text/event-stream")
             }
         })
     }

@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | fast | 1 | 1 | 1 |
 //! | default | 6 | 4 | 3 |
-//! | best | 9 | 9 | 12 |
+//! | best | 9 | 6 | 12 |
 //! | window | 32 KiB | 512 KiB | 1 MiB |
 
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use zstd::stream::raw::CParameter;
 use zstd::stream::write::Encoder as ZstdEncoder;
 
 use crate::cache::codings::Coding;
@@ -23,6 +24,8 @@ use crate::cache::compression::Level;
 const BR_WINDOW: u32 = 19;
 /// The same of zstd; a client need not have room for more than 8 MiB (RFC 9659).
 const ZSTD_WINDOW: u32 = 20;
+/// Binary logarithm of the entries of each of zstd's two tables; at level 12 it would have tables of 8 MiB.
+const ZSTD_TABLE: u32 = 17;
 /// Brotli's buffer for what it gives out, in bytes.
 const BR_BUFFER: usize = 4096;
 
@@ -45,12 +48,14 @@ impl Encoder {
                 Encoder::Gzip(GzEncoder::new(Vec::new(), level))
             }
             Coding::Br => {
-                let made = brotli::CompressorWriter::new(Vec::new(), BR_BUFFER, of(level, [1, 4, 9]), BR_WINDOW);
+                let made = brotli::CompressorWriter::new(Vec::new(), BR_BUFFER, of(level, [1, 4, 6]), BR_WINDOW);
                 Encoder::Br(Box::new(made))
             }
             Coding::Zstd => {
                 let mut made = ZstdEncoder::new(Vec::new(), of(level, [1, 3, 12]))?;
                 made.window_log(ZSTD_WINDOW)?;
+                made.set_parameter(CParameter::HashLog(ZSTD_TABLE))?;
+                made.set_parameter(CParameter::ChainLog(ZSTD_TABLE))?;
                 Encoder::Zstd(made)
             }
         })

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::HeaderName;
-use http::header::{COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT};
+use http::header::{CACHE_CONTROL, COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT};
 
 use super::front::Uncached;
 use super::names::Name;
 use super::plain::Plain;
 use crate::cache::codings::Accepted;
 use crate::cache::compression::{Asked, Plan, Said};
-use crate::cache::directives::RequestDirectives;
+use crate::cache::directives::{RequestDirectives, no_transform};
 use crate::cache::freshness::Freshness;
 use crate::cache::reuse::{Reuse, reuse};
 use crate::cache::vary::{Fields, Variance};
@@ -177,12 +177,12 @@ fn form(plain: &Plain<'_>, route: &Route, ready: Ready) -> Result<(Ready, bool),
     if params.is_none() && !ready.is_for_all() {
         return Ok((ready, false));
     }
-    if plain.has_wishes {
-        // One of them may be that nothing is changed.
-        return Err(Lane::CacheControl);
-    }
-    let accepted = Accepted::of(plain.values(Name::AcceptEncoding));
-    let asked = Asked { accepted, wants_part: false, no_transform: false };
+    let wishes = if plain.has_wishes { plain.selected(&[CACHE_CONTROL], true) } else { None };
+    let asked = Asked {
+        accepted: Accepted::of(plain.values(Name::AcceptEncoding)),
+        wants_part: false,
+        no_transform: wishes.is_some_and(|wishes| no_transform(&wishes)),
+    };
     let said = Said {
         status: ready.status(),
         headers: ready.fields(),

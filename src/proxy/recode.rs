@@ -105,15 +105,7 @@ pub(super) fn plan(session: &Session, ctx: &Ctx, response: &ResponseHeader) -> P
 
 /// Puts the form that was found in the place of the stored response, if that is what is about to be sent.
 pub(super) fn take_form(session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
-    let is_stored = matches!(
-        session.cache.phase(),
-        CachePhase::Hit
-            | CachePhase::Stale
-            | CachePhase::StaleUpdating
-            | CachePhase::Revalidated
-            | CachePhase::RevalidatedNoCache(_)
-    );
-    let Some(form) = ctx.coded.form.take().filter(|_| is_stored) else { return };
+    let Some(form) = ctx.coded.form.take().filter(|_| is_stored(session)) else { return };
     let Plan::Recode(recode) = plan(session, ctx, response) else { return };
     if form.coding() != recode.to {
         return;
@@ -121,6 +113,18 @@ pub(super) fn take_form(session: &mut Session, response: &mut ResponseHeader, ct
     change(response, |fields| compression::describe(fields, recode.to, Some(form.length())));
     *session.cache.hit_handler() = form.reader();
     ctx.coded.is_form = true;
+}
+
+/// Whether what is sent was stored before the request.
+fn is_stored(session: &Session) -> bool {
+    matches!(
+        session.cache.phase(),
+        CachePhase::Hit
+            | CachePhase::Stale
+            | CachePhase::StaleUpdating
+            | CachePhase::Revalidated
+            | CachePhase::RevalidatedNoCache(_)
+    )
 }
 
 /// Makes the head of a response, whose `plan` was made before a condition was answered, that of what is sent, and sees to the body.
@@ -165,7 +169,7 @@ fn begin(shared: &Shared, session: &mut Session, ctx: &mut Ctx, recode: Recode) 
     let params = ctx.route.as_ref().and_then(|route| route.config.compression.clone()).unwrap_or_default();
     let recoder = Recoder::new(recode, params.level, params.max_decompressed)?;
     // What is complete is read as fast as the client takes it: nothing to wait for.
-    let flush = session.cache.phase() != CachePhase::Hit || Ready::of(session.cache.hit_handler()).is_none();
+    let flush = !is_stored(session) || Ready::of(session.cache.hit_handler()).is_none();
     let coming = match session.cache.phase() {
         CachePhase::Miss | CachePhase::Expired => {
             session.cache.miss_body_reader().and_then(|reader| Coming::of(shared.store, reader))
