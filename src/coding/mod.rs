@@ -108,18 +108,23 @@ impl Recoder {
         Ok(coded)
     }
 
-    /// The whole body that comes of `pieces`.
+    /// The whole body that comes of `pieces`; `None` if that is more than `limit` bytes.
     ///
     /// # Errors
     /// If it cannot be decoded.
-    pub fn whole(&mut self, pieces: impl Iterator<Item = Bytes>) -> Result<Vec<Bytes>, Broken> {
-        let mut made = Vec::new();
+    pub fn whole(&mut self, pieces: impl Iterator<Item = Bytes>, limit: u64) -> Result<Option<Vec<Bytes>>, Broken> {
+        let (mut made, mut length) = (Vec::new(), 0);
         for piece in pieces {
             made.push(self.push(&piece, false)?);
+            length += made.last().map_or(0, |piece| piece.len() as u64);
+            if length > limit {
+                return Ok(None);
+            }
         }
         made.push(self.finish()?);
+        length += made.last().map_or(0, |piece| piece.len() as u64);
         made.retain(|piece| !piece.is_empty());
-        Ok(made)
+        Ok((length <= limit).then_some(made))
     }
 
     /// How many bytes it has read.
@@ -175,7 +180,7 @@ mod tests {
         for coding in Coding::ALL {
             for level in [Level::Fast, Level::Default, Level::Best] {
                 let mut recoder = Recoder::new(Recode { from: None, to: Some(coding) }, level, MAX).unwrap();
-                let made = recoder.whole([Bytes::from(text.clone())].into_iter()).unwrap().concat();
+                let made = recoder.whole([Bytes::from(text.clone())].into_iter(), MAX).unwrap().unwrap().concat();
                 assert!(made.len() < text.len() / 10, "{coding:?} {level:?}: {}", made.len());
                 assert_eq!(decode(coding, &made).unwrap(), text.as_bytes());
                 let (_, amount) = recoder.encoded().unwrap();
@@ -221,6 +226,16 @@ mod tests {
     }
 
     #[test]
+    fn more_than_there_is_room_for_is_not_made() {
+        let (text, decoded) = ("no two alike ".repeat(1000), Recode { from: Some(Coding::Gzip), to: None });
+        let coded = Bytes::from(encode(Coding::Gzip, text.as_bytes()));
+        for (limit, fits) in [(text.len() as u64, true), (text.len() as u64 - 1, false)] {
+            let mut recoder = Recoder::new(decoded, Level::Fast, MAX).unwrap();
+            assert_eq!(recoder.whole([coded.clone()].into_iter(), limit).unwrap().is_some(), fits);
+        }
+    }
+
+    #[test]
     fn a_changed_byte_of_gzip_is_seen() {
         let mut whole = encode(Coding::Gzip, "no two alike ".repeat(1000).as_bytes());
         let last = whole.len() - 5;
@@ -243,7 +258,7 @@ mod tests {
             let bomb = encode(coding, &zeros);
             assert!(bomb.len() < 200_000);
             let mut recoder = Recoder::new(Recode { from: Some(coding), to: None }, Level::Fast, 1 << 30).unwrap();
-            assert_eq!(recoder.whole([Bytes::from(bomb.clone())].into_iter()), Err(Broken::Bomb), "{coding:?}");
+            assert_eq!(recoder.whole([Bytes::from(bomb.clone())].into_iter(), MAX), Err(Broken::Bomb), "{coding:?}");
             let (_, amount) = recoder.decoded().unwrap();
             assert!(amount.output < 32 << 20, "{coding:?}: {}", amount.output);
             let mut recoder = Recoder::new(Recode { from: Some(coding), to: None }, Level::Fast, 1 << 20).unwrap();
@@ -259,7 +274,7 @@ mod tests {
             let coded = encode(coding, &text);
             let mut fits =
                 Recoder::new(Recode { from: Some(coding), to: None }, Level::Fast, text.len() as u64).unwrap();
-            assert_eq!(fits.whole([Bytes::from(coded.clone())].into_iter()).unwrap().concat(), text);
+            assert_eq!(fits.whole([Bytes::from(coded.clone())].into_iter(), MAX).unwrap().unwrap().concat(), text);
             let mut less =
                 Recoder::new(Recode { from: Some(coding), to: None }, Level::Fast, text.len() as u64 - 1).unwrap();
             assert_eq!(less.push(&coded, true), Err(Broken::Bomb));

@@ -121,12 +121,13 @@ async fn make(
 
 fn keep(store: &Store, ready: &Ready, recode: Recode, params: &Params, metrics: &Metrics) {
     let made = Recoder::new(recode, params.level, params.max_decompressed).and_then(|mut recoder| {
-        let made = recoder.whole(ready.bytes());
+        let made = recoder.whole(ready.bytes(), store.max_object());
         metrics.recoded(&recoder, made.as_ref().err().copied());
         made
     });
     match made {
-        Ok(body) => store.keep_form(ready, recode.to, &body),
+        Ok(Some(body)) => store.keep_form(ready, recode.to, &body),
+        Ok(None) => ready.has_no_room(),
         Err(Broken::Failed) => ::log::warn!("a stored response was not compressed: no memory"),
         Err(broken) => {
             ::log::warn!("a stored response cannot be decoded and is dropped: {}", broken.as_str());

@@ -95,6 +95,11 @@ impl Ready {
         self.form.as_ref().and_then(|form| form.coding)
     }
 
+    /// Notes that a form of it is larger than anything that is stored: it need not be made again.
+    pub fn has_no_room(&self) {
+        self.entry.formless.store(true, Ordering::Relaxed);
+    }
+
     /// Whether forms of it have room.
     pub fn may_have_forms(&self) -> bool {
         !self.entry.formless.load(Ordering::Relaxed)
@@ -111,9 +116,7 @@ impl Store {
     pub fn keep_form(&self, ready: &Ready, coding: Option<Coding>, body: &[Bytes]) {
         let body = together(body);
         if body.len() > self.max_object() {
-            // Nor will it be when it is made the next time.
-            ready.entry.formless.store(true, Ordering::Relaxed);
-            return;
+            return ready.has_no_room();
         }
         let place = ready.entry.place;
         let _lock = self.open.lock(&place.primary);
