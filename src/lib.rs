@@ -11,7 +11,7 @@
 //! The thin adapter around it.
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
 //! * [`listener`] what is spoken before HTTP: PROXY headers, TLS; [`certificate`] what clients are shown
-//! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
+//! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache; [`coding`] compresses and decodes
 //! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase;
 //!   [`last_word`] what the first says for the second when time is up, [`pace`] how long the client lets both wait; [`caller`] who asks
 //! * [`telemetry`] metrics, access log; [`admin`] the operator's listener, [`ask`] asks it; [`server`] starts and drains it all
@@ -29,6 +29,7 @@ pub mod caller;
 pub mod certificate;
 pub mod cli;
 pub mod clock;
+pub mod coding;
 pub mod config;
 pub mod connections;
 pub mod demo;

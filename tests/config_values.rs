@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hedgerow::cache::compression::Level;
 use hedgerow::config::{self, Address, Backend, Config, Hedge, IfSlow, KEYS, LogFormat, Protocol, Trust};
 use hedgerow::routing::{HostPattern, PathPattern};
 use hedgerow::tail::hedging::Quantile;
@@ -114,6 +115,7 @@ priority_header = "X-Priority"
 hedge = "off"
 rescue = true
 rate = { per_client = "100/m", total = "500/s", burst = 1000 }
+compression = { codings = ["gzip", "br"], types = ["text/HTML", "application/*+json"], min_size = "2KiB", level = "best", decompress = false, max_decompressed = "3MiB" }
 [route.cache]
 enabled = false
 ttl = { default = "1s", 200 = "10m", 404 = "30s", 5xx = "2s" }
@@ -243,10 +245,10 @@ fn a_route_without_a_name_is_named_after_its_match() {
 fn a_route_goes_before_its_profile_key_by_key_and_table_by_table() {
     let config = config(&format!(
         "{POOL}[profile.p]\ntimeout = \"1s\"\nmax_body = \"1MiB\"\n\
-         hedge = \"off\"\nrescue = true\nrate.total = \"5/s\"\n\
+         hedge = \"off\"\nrescue = true\nrate.total = \"5/s\"\ncompression.level = \"fast\"\n\
          cache = {{ enabled = false, ttl = {{ default = \"1s\", 404 = \"2s\" }}, \
          stale = {{ if_error = \"3s\", if_slow = \"p95\" }} }}\n\
-         [[route]]\nmatch.path = \"/own\"\nprofile = \"p\"\nhedge = \"on\"\nrescue = false\nrate = \"off\"\n\
+         [[route]]\nmatch.path = \"/own\"\nprofile = \"p\"\nhedge = \"on\"\nrescue = false\nrate = \"off\"\ncompression = \"off\"\n\
          cache.stale = {{ if_error = \"9s\" }}\n\
          [[route]]\nprofile = \"p\"\ntimeout = \"9s\"\ncache.ttl = {{ 200 = \"4s\" }}\n"
     ));
@@ -254,6 +256,7 @@ fn a_route_goes_before_its_profile_key_by_key_and_table_by_table() {
     assert_eq!((route.hedge, route.rescue), (Hedge::Off, true));
     assert_eq!((own.hedge, own.rescue), (Hedge::On, false));
     assert_eq!((own.rate, route.rate.map(|rate| rate.client)), (None, Some(None)));
+    assert_eq!((&own.compression, route.compression.as_ref().map(|it| it.level)), (&None, Some(Level::Fast)));
     assert_eq!((route.cache.if_slow, own.cache.if_slow), (Some(IfSlow::Quantile(0.95)), None));
     assert_eq!((route.timeout, route.max_body), (seconds(9), 1 << 20));
     assert!(!route.cache.enabled);

@@ -55,7 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
     ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units", "endpoint", "certificate"]),
     ("store", &["cache", "config", "clock", "units"]),
-    ("telemetry", &["config", "cache", "tail", "trace", "clock", "units"]),
+    ("telemetry", &["coding", "config", "cache", "tail", "trace", "clock", "units"]),
     ("listener", &["certificate", "config", "endpoint"]),
     ("certificate", &[]),
     ("endpoint", &[]),
@@ -65,6 +65,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("balance", &["tail", "units"]),
     ("tail", &["units"]),
     ("clock", &["units"]),
+    ("coding", &["cache"]),
     ("uri", &[]),
     ("trace", &["units"]),
     ("units", &[]),
@@ -89,6 +90,7 @@ const ADMIN: &[&str] = &[
 
 const MIDDLE: &[&str] = &[
     "endpoint",
+    "coding",
     "edge",
     "listener",
     "bypass",

@@ -187,6 +187,13 @@ pub(super) fn delta_seconds(digits: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
+/// Whether `no-transform` is said, of a message by its sender (§5.2.1.6, §5.2.2.6).
+pub fn no_transform(headers: &HeaderMap) -> bool {
+    let mut is_said = false;
+    for_each(headers, |name, _| is_said |= name.eq_ignore_ascii_case(b"no-transform"));
+    is_said
+}
+
 /// Calls `take` with each directive of all Cache-Control lines, in order.
 fn for_each<'a>(headers: &'a HeaderMap, mut take: impl FnMut(&'a [u8], Argument<'a>)) {
     for line in headers.get_all(CACHE_CONTROL) {

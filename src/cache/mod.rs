@@ -4,12 +4,14 @@
 //! does it ask for (with [`query`] and [`device`]), [`vary`] which variant, [`reuse`] is the stored copy good enough, [`validate`] what is said to
 //! client and origin when it is not; then for the answer [`directives`] or those of a [`targeted`] field,
 //! [`freshness`] how long it holds, [`deception`] is it what its path says, [`storable::judge`] may it be stored, and [`status`] how all of it is told,
-//! [`proxy_status`] beside it how the answer was come by, [`server_timing`] what its time went to.
+//! [`proxy_status`] beside it how the answer was come by, [`server_timing`] what its time went to. In which [`codings`] it goes out is
+//! for [`compression`].
 //! Before its time a stored response ends by
 //! [`invalidate`] (what a request that changes things makes invalid) or [`purge`] (what an operator names), by URL or by
 //! [`tags`].
 
-mod codings;
+pub mod codings;
+pub mod compression;
 pub mod content_range;
 pub mod date;
 pub mod deception;

@@ -155,6 +155,7 @@ fn resolve(gathered: &Gathered<'_>, top: &Spot<'_>) -> Vec<Arc<Route>> {
             hedge: policy.hedge(),
             rescue: policy.rescue(),
             rate: policy.rate(),
+            compression: policy.compression(),
             cache: policy.into_cache(),
         }));
     }
@@ -180,6 +181,7 @@ fn implicit(pool: &str) -> Route {
         hedge: policy.hedge(),
         rescue: policy.rescue(),
         rate: policy.rate(),
+        compression: policy.compression(),
         cache: policy.into_cache(),
     }
 }

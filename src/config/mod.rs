@@ -8,6 +8,7 @@
 mod backend;
 mod cache_key;
 mod check;
+mod compression;
 pub mod defaults;
 mod diff;
 mod error;
@@ -405,6 +406,8 @@ pub struct Route {
     pub rescue: bool,
     /// How many requests are admitted; `None`: all.
     pub rate: Option<tail::rate::Params>,
+    /// `[route.compression]`; `None`: bodies pass in the coding they come in.
+    pub compression: Option<cache::compression::Params>,
     /// `[route.cache]`
     pub cache: RouteCache,
 }

@@ -11,7 +11,7 @@ use http::HeaderName;
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, defaults, purge, rate, units};
+use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, compression, defaults, purge, rate, units};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
 use crate::tail;
@@ -28,6 +28,8 @@ pub(super) struct Policy {
     rescue: Option<bool>,
     /// Written: limits, or `"off"`.
     rate: Option<Option<tail::rate::Params>>,
+    /// Written: what is compressed, or `"off"`.
+    compression: Option<Option<cache::compression::Params>>,
     enabled: Option<bool>,
     ttl: Option<cache::freshness::Ttl>,
     stale: Option<Stale>,
@@ -89,6 +91,10 @@ impl Policy {
             Some(table) => present(table, rate::read),
             None => Some(None),
         };
+        let compression = match section.section_or_off("compression") {
+            Some(table) => present(table, compression::read).map(Some),
+            None => Some(None),
+        };
         let mut cache = section.section("cache");
         let policy = Policy {
             timeout,
@@ -98,6 +104,7 @@ impl Policy {
             hedge,
             rescue,
             rate,
+            compression,
             enabled: cache.optional("enabled").and_then(|value| value.boolean()),
             ttl: present(cache.section("ttl"), ttl),
             stale: present(cache.section("stale"), stale),
@@ -135,6 +142,7 @@ impl Policy {
             hedge: self.hedge.or(base.hedge),
             rescue: self.rescue.or(base.rescue),
             rate: self.rate.or(base.rate),
+            compression: self.compression.or(base.compression),
             enabled: self.enabled.or(base.enabled),
             ttl: self.ttl.or(base.ttl),
             stale: self.stale.or(base.stale),
@@ -177,6 +185,10 @@ impl Policy {
 
     pub(super) fn rate(&self) -> Option<tail::rate::Params> {
         self.rate.flatten()
+    }
+
+    pub(super) fn compression(&self) -> Option<cache::compression::Params> {
+        self.compression.clone().flatten()
     }
 
     /// What holds for the cache, defaults filled in.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
+use super::compression::LEVELS;
 use super::purge::shown_field;
 use super::tracing::{PROTOCOLS, TRUSTS};
 use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
@@ -18,6 +19,7 @@ use super::{
     Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, ProxyVersion, Purge, Retry, Route, RouteCache,
     Server, Tls, TlsVersion, Tracing,
 };
+use crate::cache::compression::Params;
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
 use crate::cache::{device, key, query};
@@ -348,6 +350,7 @@ fn route(route: &Route) -> Value {
         },
         "rescue": route.rescue,
         "rate": rate(route.rate.as_ref()),
+        "compression": compression(route.compression.as_ref()),
         "cache": cache(&route.cache),
     });
     if let Some(field) = &route.priority_header {
@@ -366,6 +369,18 @@ fn rate(params: Option<&rate::Params>) -> Value {
         }
     }
     Value::Object(shown)
+}
+
+fn compression(params: Option<&Params>) -> Value {
+    let Some(params) = params else { return json!("off") };
+    json!({
+        "codings": params.codings.iter().map(|coding| coding.as_str()).collect::<Vec<_>>(),
+        "types": params.types.as_slice(),
+        "min_size": show_size(params.min_size),
+        "level": word(&LEVELS, params.level),
+        "decompress": params.decompress,
+        "max_decompressed": show_size(params.max_decompressed),
+    })
 }
 
 fn cache(cache: &RouteCache) -> Value {

@@ -36,6 +36,8 @@ pub(super) struct Line<'a> {
     pub path: Cow<'a, str>,
     pub id: Cow<'a, [u8]>,
     pub generation: u64,
+    /// The content coding of the body.
+    pub coding: Option<&'static str>,
     pub trace: Option<Trace>,
     pub span: Option<SpanFacts<'a>>,
     /// What Combined says of the client.
@@ -78,6 +80,7 @@ impl Account<'_> {
             queue_time: None,
             shed: None,
             stale: None,
+            coding: line.coding,
             reason,
             request_id: std::str::from_utf8(&line.id).unwrap_or_default(),
             trace: line.trace.map(|trace| trace.id),
@@ -177,6 +180,7 @@ impl Account<'_> {
             path: Cow::Owned(line.path.into_owned()),
             id: Cow::Owned(line.id.into_owned()),
             generation: line.generation,
+            coding: line.coding,
             trace: line.trace,
             span: line.span.map(SpanFacts::into_owned),
             referer: Cow::Owned(line.referer.into_owned()),

@@ -15,6 +15,9 @@ pub(super) fn write_head(hit: &Hit<'_>, snapshot: &Snapshot, id: &RequestId<'_>,
     } else {
         out.extend_from_slice(&head)
     }
+    if hit.varies {
+        out.extend_from_slice(b"Vary: Accept-Encoding\r\n");
+    }
     let told = snapshot.told_of_hits();
     out.extend_from_slice(b"Age: ");
     write_number(hit.freshness.age(now).as_secs(), out);

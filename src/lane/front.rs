@@ -300,6 +300,7 @@ impl<'e> Front<'e> {
                 path: path(plain, hit),
                 id: Cow::Borrowed(id.as_bytes()),
                 generation: snapshot.generation(),
+                coding: hit.coding(),
                 trace,
                 span: is_recorded.then(|| SpanFacts::of(plain, &hit.client)),
                 referer: Cow::Borrowed(agent.referer),

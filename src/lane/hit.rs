@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::HeaderName;
-use http::header::{COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT};
+use http::header::{CACHE_CONTROL, COOKIE, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT};
 
 use super::front::Uncached;
 use super::names::Name;
 use super::plain::Plain;
-use crate::cache::directives::RequestDirectives;
+use crate::cache::codings::Accepted;
+use crate::cache::compression::{Asked, Plan, Said};
+use crate::cache::directives::{RequestDirectives, no_transform};
 use crate::cache::freshness::Freshness;
 use crate::cache::reuse::{Reuse, reuse};
 use crate::cache::vary::{Fields, Variance};
-use crate::cache::{device, key, validate};
+use crate::cache::{compression, device, key, validate};
 use crate::caller::{self, Client, Link};
 use crate::config::ClientDirectives;
 use crate::snapshot::{Route, Snapshot};
@@ -33,6 +35,8 @@ pub(super) struct Hit<'s> {
     pub freshness: Freshness,
     /// Whether the client's own copy is still good.
     pub not_modified: bool,
+    /// Whether it goes out in another form to others, which is not said in its head.
+    pub varies: bool,
 }
 
 /// Why the lane does not answer a request, and what that tells of the cache.
@@ -104,11 +108,19 @@ impl<'s> Hit<'s> {
         if reuse(&freshness, &RequestDirectives::default(), now) != Reuse::Fresh {
             return Err(Lane::Stale.into());
         }
+        let (ready, varies) = form(plain, route, ready)?;
         let not_modified = plain.is_conditional && is_not_modified(plain, &ready, &freshness)?;
         if policy.min_uses > 1 {
             store.note_use(&primary);
         }
-        Ok(Hit { route, client, ready, freshness, not_modified })
+        Ok(Hit { route, client, ready, freshness, not_modified, varies })
+    }
+}
+
+impl Hit<'_> {
+    /// The word for the content coding of what is sent; `None` without one or without a body to speak of.
+    pub(super) fn coding(&self) -> Option<&'static str> {
+        compression::word(self.ready.fields()).filter(|_| !self.not_modified)
     }
 }
 
@@ -157,6 +169,34 @@ fn variance(plain: &Plain<'_>, client: &Client, route: &Route, fields: &Fields) 
     }
     let selecting = plain.selected(fields.names(), client.trusted)?;
     Some(Variance::new(&route.config.cache.vary, fields, &selecting).0)
+}
+
+/// What of the stored response goes to the client, and whether its `Vary` has to be completed.
+fn form(plain: &Plain<'_>, route: &Route, ready: Ready) -> Result<(Ready, bool), Lane> {
+    let params = route.config.compression.as_ref();
+    if params.is_none() && !ready.is_for_all() {
+        return Ok((ready, false));
+    }
+    let wishes = if plain.has_wishes { plain.selected(&[CACHE_CONTROL], true) } else { None };
+    let asked = Asked {
+        accepted: Accepted::of(plain.values(Name::AcceptEncoding)),
+        wants_part: false,
+        no_transform: wishes.is_some_and(|wishes| no_transform(&wishes)),
+    };
+    let said = Said {
+        status: ready.status(),
+        headers: ready.fields(),
+        length: Some(ready.length()),
+        for_all: ready.is_for_all(),
+    };
+    match compression::plan(params, &asked, &said) {
+        Plan::AsIs { varies } => {
+            let varies = varies && !compression::is_varied(ready.fields());
+            Ok((ready, varies))
+        }
+        Plan::Recode(recode) => ready.form(recode.to).map(|form| (form, false)).ok_or(Lane::Coding),
+        Plan::Unreadable => Err(Lane::Coding),
+    }
 }
 
 fn is_not_modified(plain: &Plain<'_>, ready: &Ready, freshness: &Freshness) -> Result<bool, Lane> {

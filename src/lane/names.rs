@@ -3,6 +3,7 @@
 /// One of them, or any other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
+    AcceptEncoding,
     CacheControl,
     Connection,
     ContentLength,
@@ -40,7 +41,7 @@ impl Name {
             12 => &[("x-request-id", Name::XRequestId), ("grpc-timeout", Name::GrpcTimeout)],
             13 => &[("cache-control", Name::CacheControl), ("if-none-match", Name::IfNoneMatch)],
             14 => &[("content-length", Name::ContentLength)],
-            15 => &[("x-forwarded-for", Name::XForwardedFor)],
+            15 => &[("accept-encoding", Name::AcceptEncoding), ("x-forwarded-for", Name::XForwardedFor)],
             16 => &[("x-forwarded-host", Name::XForwardedHost)],
             17 => &[
                 ("if-modified-since", Name::IfModifiedSince),

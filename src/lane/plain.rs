@@ -75,7 +75,8 @@ impl<'a> Plain<'a> {
                 Name::IfMatch | Name::IfUnmodifiedSince => return Err(Lane::Precondition),
                 Name::XRequestTimeoutMs | Name::GrpcTimeout => return Err(Lane::Deadline),
                 Name::Other if memchr::memchr(b'_', field.name.as_bytes()).is_some() => return Err(Lane::Underscore),
-                Name::ContentLength
+                Name::AcceptEncoding
+                | Name::ContentLength
                 | Name::Forwarded
                 | Name::Host
                 | Name::TransferEncoding

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{AGE, CONNECTION, DATE, STRICT_TRANSPORT_SECURITY, VIA};
+use http::header::{AGE, CONNECTION, DATE, STRICT_TRANSPORT_SECURITY, VARY, VIA};
 use http::{HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v2::server::HttpSession;
@@ -95,6 +95,7 @@ pub(super) fn answer(
                 path: Cow::Owned(super::front::path(&plain, &hit).into_owned()),
                 id: Cow::Owned(id.as_bytes().to_vec()),
                 generation: snapshot.generation(),
+                coding: hit.coding(),
                 trace,
                 span: is_recorded.then(|| SpanFacts::of(&plain, &hit.client).into_owned()),
                 referer: Cow::Owned(agent.referer.to_vec()),
@@ -144,6 +145,9 @@ fn head(
         if !is_hidden && !is_left_out && ![AGE, CONNECTION, DATE].contains(name) {
             head.append_header(name.clone(), value.clone())?;
         }
+    }
+    if hit.varies {
+        head.append_header(VARY, "Accept-Encoding")?;
     }
     let outcome = Outcome { ttl: Some(hit.freshness.ttl_seconds(now)), ..Outcome::hit(0) };
     let mut member = String::with_capacity(48);

@@ -18,6 +18,7 @@ use super::crowd::Crowd;
 use super::ctx::{Ctx, Refreshed};
 use super::deadlines::Patience;
 use super::flights::Flights;
+use super::forms::Forms;
 use super::identity;
 use super::invalidating;
 use super::parts;
@@ -28,11 +29,11 @@ use crate::cache::parts::Wanted;
 use crate::cache::reuse::{self, Reuse};
 use crate::cache::status::Fwd;
 use crate::cache::storable::{self, NotStorable};
-use crate::cache::{date, key, lookup, targeted, validate, vary};
+use crate::cache::{compression, date, key, lookup, targeted, validate, vary};
 use crate::clock;
 use crate::config::ClientDirectives;
 use crate::snapshot::Route;
-use crate::store::{Labelled, Refusal, Refusals, Store, replace_fields};
+use crate::store::{ForAll, Labelled, Refusal, Refusals, Store, replace_fields};
 
 /// What every request's cache shares.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub(super) struct Shared {
     pub flights: Arc<Flights<(HashBinary, Wanted)>>,
     /// One refresh per stale copy that is waited for.
     pub refreshes: Arc<Flights<HashBinary>>,
+    /// Where other codings of stored responses are made.
+    pub forms: Arc<Forms>,
     /// Keys whose last response could not be stored: nobody queues for them.
     pub predictor: &'static (dyn CacheablePredictor + Sync),
 }
@@ -228,9 +231,14 @@ pub(super) fn judge_response(
         shared.refusals.note(key.primary_bin(), refused);
     }
     match admitted {
-        Ok((freshness, header)) => {
+        Ok((freshness, mut header)) => {
+            let for_all = for_all(session, &route, merged.is_some(), &mut header);
             let label = invalidating::label(shared.store, session.req_header(), &header.headers, ctx);
-            RespCacheable::Cacheable(meta(&freshness, header, label))
+            let mut meta = meta(&freshness, header, label);
+            if for_all {
+                meta.extensions_mut().insert(ForAll);
+            }
+            RespCacheable::Cacheable(meta)
         }
         Err(reason) => {
             ctx.cache.not_storable = Some(reason);
@@ -250,6 +258,22 @@ pub(super) fn judge_response(
             })
         }
     }
+}
+
+/// Whether a response that is about to be stored answers clients of any `Accept-Encoding`; then its `Vary` no longer names
+/// that. One that a 304 has brought up to date is what it was.
+fn for_all(session: &Session, route: &Route, is_merged: bool, header: &mut ResponseHeader) -> bool {
+    let stored = session.cache.maybe_cache_meta().filter(|_| is_merged);
+    let was = stored.is_some_and(|stored| stored.extensions().get::<ForAll>().is_some());
+    if !compression::is_for_all(route.config.compression.as_ref(), header.status, &header.headers) {
+        return was;
+    }
+    let mut fields = header.headers.clone();
+    let varied = compression::unvary(&mut fields);
+    if varied {
+        replace_fields(header, &fields);
+    }
+    was || varied
 }
 
 /// May this response be stored? How fresh it is, and its head as it is kept.

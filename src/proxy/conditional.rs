@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{RangeType, Session, range_header_filter};
@@ -64,6 +64,10 @@ pub(super) fn cut(session: &Session, response: &mut ResponseHeader) -> RangeType
     let request = session.req_header();
     let Some(wanted) = request.headers.get(RANGE) else { return RangeType::None };
     if validate::if_range(&request.headers, &response.headers, received(session)) == validate::RangeUse::Ignore {
+        return RangeType::None;
+    }
+    if response.headers.contains_key(CONTENT_ENCODING) && wanted.as_bytes().contains(&b',') {
+        // The body that several ranges come in is in no coding, and its parts cannot say theirs (RFC 9110 §14.6).
         return RangeType::None;
     }
     match range::judge(wanted.as_bytes()) {

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use super::deadlines::Patience;
 use super::exchange::Exchange;
 use super::parts::Part;
+use super::recode::Coded;
 use crate::cache::server_timing::Said;
 use crate::cache::status::Fwd;
 use crate::cache::storable::NotStorable;
@@ -98,6 +99,8 @@ pub struct Ctx {
     pub upgrade_failure: Option<Failure>,
     /// Whether the response was made a 304 on its way: its body is dropped.
     pub bodyless: bool,
+    /// In which coding the response goes out.
+    pub coded: Coded,
     /// Whether a response of the backend or the cache was sent.
     pub answered: bool,
     /// What is logged if the request is dropped in its midst.
@@ -179,6 +182,7 @@ impl Ctx {
             upgraded: None,
             upgrade_failure: None,
             bodyless: false,
+            coded: Coded::default(),
             answered: false,
             unlogged: None,
             ended: None,

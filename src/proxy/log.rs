@@ -12,6 +12,7 @@ use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
 use super::{timeline, traced};
+use crate::cache::compression;
 use crate::cache::status::{Path, StaleUse};
 use crate::clock;
 use crate::edge::Edge;
@@ -185,7 +186,9 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
         protocol: version(ctx.version),
         bytes: last_word.map_or(session.body_bytes_sent() as u64, |said| said.body),
     };
-    let line = Line { reason, status, cache, stale, duration };
+    let sent = session.response_written().filter(|_| last_word.is_none());
+    let coding = sent.and_then(|sent| compression::word(&sent.headers));
+    let line = Line { reason, status, cache, stale, coding, duration };
     let timeline = timeline::of(session, ctx, duration);
     ctx.trace_id = traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
     time(counters, ctx, &request, &line, timeline);
@@ -199,7 +202,7 @@ fn refreshed(edge: &Edge, session: &Session, ctx: &Ctx) {
     let request = Request { method: &request.method, uri: &request.uri, protocol: "", bytes: 0 };
     let status = session.response_written().map_or(0, |r| r.status.as_u16());
     let reason = ctx.ended.unwrap_or(Termination::Done);
-    let line = Line { reason, status, cache: CacheResult::None, stale: None, duration };
+    let line = Line { reason, status, cache: CacheResult::None, stale: None, coding: None, duration };
     // No page has a place for it.
     let _trace = traced::end(
         edge,
@@ -253,7 +256,8 @@ pub(super) fn cut(ctx: &mut Ctx, unlogged: &Unlogged) {
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(&unlogged.method), 0, CacheResult::None, duration);
     edge.metrics().terminated(Termination::Cut);
-    let line = Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, stale: None, duration };
+    let line =
+        Line { reason: Termination::Cut, status: 0, cache: CacheResult::None, stale: None, coding: None, duration };
     let request = Request { method: &unlogged.method, uri: &unlogged.uri, protocol: "", bytes: 0 };
     let timeline = timeline::of_dropped(ctx, duration);
     ctx.trace_id = traced::end(edge, ctx, &request, &line, None, &timeline);
@@ -275,6 +279,7 @@ pub(super) struct Line {
     pub status: u16,
     pub cache: CacheResult,
     pub stale: Option<&'static str>,
+    pub coding: Option<&'static str>,
     pub duration: Duration,
 }
 
@@ -306,6 +311,7 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line, headers: Op
         queue_time: ctx.queued,
         shed: shed(ctx),
         stale: line.stale,
+        coding: line.coding,
         reason: line.reason,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
         trace: ctx.trace.map(|trace| trace.id),

@@ -12,6 +12,7 @@ mod deadlines;
 mod exchange;
 pub mod explain;
 mod flights;
+mod forms;
 mod forward;
 mod handling;
 mod hedge;
@@ -26,6 +27,7 @@ mod pass;
 mod priority;
 mod purging;
 mod rate;
+mod recode;
 mod reported;
 mod request;
 mod rescue;
@@ -58,6 +60,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 pub use ctx::Ctx;
 pub use forward::Forward;
 
+use crate::cache::compression::Plan;
 use crate::cache::status::Fwd;
 use crate::edge::Edge;
 use crate::upstream::{Connections, Failure};
@@ -86,6 +89,7 @@ impl Proxy {
             lock: Box::leak(Box::new(crowd::Crowd::new(COLLAPSE_AGE))),
             flights: Arc::default(),
             refreshes: Arc::default(),
+            forms: Arc::new(forms::Forms::new(edge.metrics().clone())),
             predictor: Box::leak(Box::new(Predictor::<32>::new(UNSTORABLE_KEYS, Some(|_| true)))),
         };
         Proxy { edge, cache, marker: forward::marker_peer(), connections: Connections::new() }
@@ -109,6 +113,7 @@ impl ProxyHttp for Proxy {
 
     /// In place of pingora's default, a compression that would be switched off.
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(recode::Builder));
         modules.add_module(Box::new(http10::Builder));
     }
 
@@ -129,6 +134,7 @@ impl ProxyHttp for Proxy {
         if let Err(refusal) = request::enter(session, ctx).and_then(|()| rate::admit(session, ctx)) {
             return respond::refuse(session, ctx, &refusal).await.map(|()| true);
         }
+        recode::enter(session, ctx);
         match purging::access(session, ctx) {
             Some(access) => purging::answer(&self.edge, session, ctx, &access).await.map(|()| true),
             None => {
@@ -166,11 +172,14 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         meta: &CacheMeta,
-        _hit: &mut HitHandler,
+        hit: &mut HitHandler,
         _fresh: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<ForcedFreshness>> {
-        Ok(caching::judge_hit(session, meta, ctx))
+        let judged = caching::judge_hit(session, meta, ctx);
+        let is_sent = matches!(judged, Some(ForcedFreshness::ForceFresh));
+        let answers = forms::find(&self.cache, session, meta, hit, is_sent, ctx).await;
+        Ok(if answers { judged } else { Some(ForcedFreshness::ForceMiss) })
     }
 
     fn should_serve_stale(&self, session: &mut Session, ctx: &mut Ctx, error: Option<&Error>) -> bool {
@@ -271,8 +280,13 @@ impl ProxyHttp for Proxy {
         Ok(conditional::not_modified(session, response))
     }
 
-    fn range_header_filter(&self, session: &mut Session, response: &mut ResponseHeader, _ctx: &mut Ctx) -> RangeType {
-        conditional::cut(session, response)
+    fn range_header_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> RangeType {
+        recode::take_form(session, response, ctx);
+        match recode::plan(session, ctx, response) {
+            // Where in the body that is made on the way a range would begin nobody knows.
+            Plan::Recode(_) => RangeType::None,
+            Plan::AsIs { .. } | Plan::Unreadable => conditional::cut(session, response),
+        }
     }
 
     async fn response_filter(&self, session: &mut Session, response: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
@@ -286,15 +300,17 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
         }
         parts::receive(&self.cache, session, response, ctx)?;
+        let plan = recode::plan(session, ctx, response);
         conditional::answer_condition(session, ctx, response);
         conditional::trim(session, response);
-        if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
-            // Its body ends with the connection, see `http10`.
-            session.set_keepalive(None);
-        }
         if caching::is_kept_whole(session, self.cache.store, response) {
             // A slow reader then holds up neither the fill nor those who read it along.
             session.set_proxy_tasks_enabled(true);
+        }
+        recode::apply(&self.cache, session, ctx, response, plan);
+        if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
+            // Its body ends with the connection, see `http10`.
+            session.set_keepalive(None);
         }
         ctx.answered = true;
         ctx.headed.get_or_insert_with(crate::clock::now);
@@ -303,7 +319,7 @@ impl ProxyHttp for Proxy {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
@@ -314,6 +330,7 @@ impl ProxyHttp for Proxy {
         if ctx.bodyless {
             *body = None;
         }
+        recode::pass(session, ctx, body, end)?;
         Ok(None)
     }
 

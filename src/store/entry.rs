@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use pingora::cache::key::HashBinary;
 
+use super::form::{ForAll, Form};
 use super::label::Standing;
 use super::meta::{Meta, Serial};
 use super::parts::Parts;
@@ -46,7 +47,7 @@ const SEGMENT_OVERHEAD: u64 = 96;
 
 /// What an allocation of `bytes` takes. Allocators keep four sizes to each power of two (mimalloc, jemalloc), which
 /// for 33 000 bytes is a quarter more than asked for.
-fn allocated(bytes: u64) -> u64 {
+pub(super) fn allocated(bytes: u64) -> u64 {
     let step = 1 << bytes.max(64).ilog2().saturating_sub(2);
     bytes.checked_next_multiple_of(step).unwrap_or(bytes)
 }
@@ -85,6 +86,12 @@ pub(super) struct Stored {
     pub(super) varies: Option<Fields>,
     /// Its head as it is sent; of parts there is none.
     pub(super) wire: Wire,
+    /// Whether it answers clients of any `Accept-Encoding`.
+    pub(super) for_all: bool,
+    /// What was made of it for clients that like other codings: one of each.
+    pub(super) forms: Vec<Arc<Form>>,
+    /// Whether a form of it was found to be larger than anything that is stored.
+    pub(super) formless: AtomicBool,
     /// Whether the origin has since answered otherwise, with what may not be stored.
     doubted: AtomicBool,
 }
@@ -122,14 +129,29 @@ impl Stored {
             // What varies on `*` is never stored.
             Vary::None | Vary::Star => None,
         };
-        let (seat, wire, doubted) = (Seat::default(), Wire::default(), AtomicBool::new(false));
-        Stored { place, serial, meta, body, parts: None, standing, seat, freshness, varies, wire, doubted }
+        Stored {
+            for_all: meta.extension::<ForAll>().is_some(),
+            place,
+            serial,
+            meta,
+            body,
+            parts: None,
+            standing,
+            seat: Seat::default(),
+            freshness,
+            varies,
+            wire: Wire::default(),
+            forms: Vec::new(),
+            formless: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
+        }
     }
 
     /// Bytes of memory it takes.
     pub(super) fn weight(&self) -> u64 {
         let head = allocated(self.wire.len() as u64);
-        OVERHEAD + self.meta.weight() + head + self.body.weight() + self.standing.weight()
+        let forms = self.forms.iter().map(|form| form.weight()).sum::<u64>();
+        OVERHEAD + self.meta.weight() + head + self.body.weight() + self.standing.weight() + forms
     }
 
     /// The same body under a newer meta.
@@ -138,7 +160,31 @@ impl Stored {
         let (place, serial, body) = (self.place, self.serial, self.body.clone());
         match self.parts.clone() {
             Some(parts) => Stored::of_parts(place, serial, meta, body, parts, standing),
-            None => Stored::new(place, serial, meta, body, standing, hidden),
+            None => {
+                let forms = self.forms.iter().filter_map(|form| form.under(meta.header(), hidden.clone())).collect();
+                Stored { forms, ..Stored::new(place, serial, meta, body, standing, hidden) }
+            }
+        }
+    }
+
+    /// The same with one more form; it takes the place of another of its coding.
+    pub(super) fn with_form(&self, form: Arc<Form>) -> Stored {
+        let others = self.forms.iter().filter(|other| other.coding != form.coding).cloned();
+        Stored {
+            place: self.place,
+            serial: self.serial,
+            meta: self.meta.clone(),
+            body: self.body.clone(),
+            parts: None,
+            standing: self.standing.same(),
+            seat: Seat::default(),
+            freshness: self.freshness,
+            varies: self.varies.clone(),
+            wire: self.wire.clone(),
+            for_all: self.for_all,
+            forms: others.chain([Arc::clone(&form)]).collect(),
+            formless: AtomicBool::new(self.formless.load(Ordering::Relaxed)),
+            doubted: AtomicBool::new(self.is_doubted()),
         }
     }
 
@@ -217,7 +263,7 @@ impl Body {
         self.segments.iter().map(Segment::span)
     }
 
-    fn weight(&self) -> u64 {
+    pub(super) fn weight(&self) -> u64 {
         self.segments.iter().map(|segment| allocated(segment.bytes.len() as u64) + SEGMENT_OVERHEAD).sum()
     }
 

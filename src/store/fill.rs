@@ -100,6 +100,19 @@ impl Fill {
         }
     }
 
+    /// Until it has ended, well or not.
+    pub(super) async fn over(&self) {
+        loop {
+            let progress = self.progress.notified();
+            tokio::pin!(progress);
+            progress.as_mut().enable();
+            if self.flow.lock().is_over() {
+                return;
+            }
+            progress.await;
+        }
+    }
+
     /// Appends `data`, then waits for readers that are too far behind.
     ///
     /// # Errors

@@ -127,6 +127,11 @@ impl Flow {
         self.length
     }
 
+    /// Whether it has ended, well or not.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Whole | Phase::Aborted)
+    }
+
     /// Whether all of it is held.
     pub(super) fn is_retaining(&self) -> bool {
         self.phase == Phase::Retaining

@@ -11,29 +11,34 @@ use pingora::cache::{CacheKey, Storage};
 use pingora::{Error, ErrorType, Result};
 
 use super::Broken;
-use super::entry::Stored;
 use super::fill::Fill;
 use super::flow::{Read, Who};
+use super::ready::Ready;
 
 /// A reader of a complete entry. Holds the entry, so that its eviction does not cut a transfer.
 #[derive(Debug)]
 pub(super) struct Whole {
-    entry: Arc<Stored>,
+    ready: Ready,
     at: u64,
     end: u64,
 }
 
 impl Whole {
-    pub(super) fn new(entry: Arc<Stored>) -> Whole {
-        let end = entry.body.len();
-        Whole { entry, at: 0, end }
+    pub(super) fn new(ready: Ready) -> Whole {
+        let end = ready.length();
+        Whole { ready, at: 0, end }
+    }
+
+    /// What it reads.
+    pub(super) fn ready(&self) -> Ready {
+        self.ready.clone()
     }
 }
 
 #[async_trait]
 impl HandleHit for Whole {
     async fn read_body(&mut self) -> Result<Option<Bytes>> {
-        let piece = self.entry.body.piece(self.at, self.end);
+        let piece = self.ready.body().piece(self.at, self.end);
         self.at += piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Ok(piece)
     }
@@ -48,7 +53,7 @@ impl HandleHit for Whole {
 
     /// May be called again for the next range, before or behind the last one.
     fn seek(&mut self, start: usize, end: Option<usize>) -> Result<()> {
-        let length = self.entry.body.len();
+        let length = self.ready.length();
         let start = start as u64;
         let end = end.map_or(length, |end| length.min(end as u64));
         if start >= length || end < start {
@@ -79,6 +84,13 @@ impl Following {
     pub(super) fn attach(fill: &Arc<Fill>, who: Who) -> Option<Following> {
         let seat = fill.sit(who)?;
         Some(Following { fill: Arc::clone(fill), seat })
+    }
+}
+
+impl Following {
+    /// What it reads.
+    pub(super) fn fill(&self) -> Arc<Fill> {
+        Arc::clone(&self.fill)
     }
 }
 

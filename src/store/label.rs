@@ -199,6 +199,12 @@ impl Standing {
         }
     }
 
+    /// Of the same response beside a form that was made of it.
+    pub(super) fn same(&self) -> Standing {
+        let stale = self.stale.load(Ordering::Acquire);
+        Standing { label: self.label.clone(), checked: self.checked().into(), stale: stale.into() }
+    }
+
     /// Of one body put together from this part and an older one: purges know it by what either was tagged with, and those
     /// that have been applied to both are. `None` if it would be known by too much.
     pub(super) fn joined(&self, older: &Standing) -> Option<Standing> {

@@ -212,9 +212,14 @@ impl Meta {
 
     /// Bytes of memory it takes beyond its own size.
     pub(super) fn weight(&self) -> u64 {
-        let fields = self.header.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-        fields as u64 + self.header.headers.len() as u64 * FIELD + self.extensions.len() as u64 * EXTENSION
+        fields_weight(&self.header.headers) + self.extensions.len() as u64 * EXTENSION
     }
+}
+
+/// Bytes of memory that the fields of a head take.
+pub(super) fn fields_weight(fields: &HeaderMap) -> u64 {
+    let text = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+    text as u64 + fields.len() as u64 * FIELD
 }
 
 #[cfg(test)]

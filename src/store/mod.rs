@@ -16,10 +16,12 @@
 //! A purge is noted (`rules.rs`) and applied to each response when it is next looked up, see `Store::get` and
 //! `purge.rs`.
 
+mod coming;
 mod entry;
 mod family;
 mod fill;
 mod flow;
+mod form;
 mod head;
 mod hit;
 mod label;
@@ -55,9 +57,11 @@ use pingora::Result;
 use pingora::cache::key::HashBinary;
 use tokio::sync::Notify;
 
+pub use coming::Coming;
 use entry::{Place, Stored};
 use family::Families;
 use fill::Fill;
+pub use form::ForAll;
 pub use head::replace_fields;
 pub use label::{Labelled, Named};
 use meta::{Meta, Serial};

@@ -16,6 +16,7 @@ use super::flow::Who;
 use super::hit::{Following, Whole};
 use super::meta::{Meta, Serial};
 use super::miss::Filling;
+use super::ready::Ready;
 use crate::clock;
 
 /// Where the entry for `key` is kept.
@@ -48,7 +49,7 @@ impl Storage for Store {
                 Some(since) => entry.meta.build_stale(since),
                 None => entry.meta.build(),
             };
-            Some((meta, Box::new(Whole::new(entry)) as HitHandler))
+            Some((meta, Box::new(Whole::new(Ready::from(entry))) as HitHandler))
         }))
     }
 

@@ -6,17 +6,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use pingora::cache::key::HashBinary;
+use pingora::http::ResponseHeader;
 
 use super::Store;
-use super::entry::Stored;
+use super::entry::{Body, Stored};
+use super::form::Form;
 use super::parts::variant_slot;
 use super::wire::SAID_BY_US;
 use crate::cache::freshness::Freshness;
 use crate::cache::vary::Fields;
 
-/// A complete response in memory, to be sent as it is if it is fresh.
+/// A complete response in memory, or a form of one, to be sent as it is if it is fresh.
 #[derive(Clone, Debug)]
-pub struct Ready(Arc<Stored>);
+pub struct Ready {
+    pub(super) entry: Arc<Stored>,
+    /// `None` for what the origin sent.
+    pub(super) form: Option<Arc<Form>>,
+}
 
 /// Why there is nothing to be sent at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,36 +39,56 @@ pub enum NotReady {
     Doubted,
 }
 
+impl From<Arc<Stored>> for Ready {
+    fn from(entry: Arc<Stored>) -> Ready {
+        Ready { entry, form: None }
+    }
+}
+
 impl Ready {
     /// Its status.
     pub fn status(&self) -> StatusCode {
-        self.0.meta.header().status
+        self.header().status
     }
 
     /// Its fields as they are stored.
     pub fn fields(&self) -> &HeaderMap {
-        &self.0.meta.header().headers
+        &self.header().headers
+    }
+
+    /// Whether it answers clients of any `Accept-Encoding`, see [`super::ForAll`].
+    pub fn is_for_all(&self) -> bool {
+        self.entry.for_all
+    }
+
+    fn header(&self) -> &ResponseHeader {
+        self.form.as_ref().map_or(self.entry.meta.header(), |form| &form.header)
+    }
+
+    pub(super) fn body(&self) -> &Body {
+        self.form.as_ref().map_or(&self.entry.body, |form| &form.body)
     }
 
     /// How fresh it is; nothing if who stored it did not say.
     pub fn freshness(&self) -> Option<&Freshness> {
-        self.0.freshness.as_ref()
+        self.entry.freshness.as_ref()
     }
 
     /// Status line and fields, each with its line end, but for those that a hit says itself: `Age`, `Connection`,
     /// `X-Cache-Status`, `X-Request-Id`. Without the fields of `hidden`.
     pub fn head(&self, hidden: &[HeaderName]) -> Cow<'_, [u8]> {
-        self.0.wire.head(self.0.meta.header(), hidden)
+        let wire = self.form.as_ref().map_or(&self.entry.wire, |form| &form.wire);
+        wire.head(self.header(), hidden)
     }
 
     /// The length of its body in bytes.
     pub fn length(&self) -> u64 {
-        self.0.body.len()
+        self.body().len()
     }
 
     /// Its body, piece by piece, shared with the store.
     pub fn bytes(&self) -> impl Iterator<Item = Bytes> {
-        self.0.body.segments().iter().map(|segment| segment.bytes.clone())
+        self.body().segments().iter().map(|segment| segment.bytes.clone())
     }
 
     /// Whether a hit says the field of this name itself, whatever is stored by it.
@@ -72,7 +98,7 @@ impl Ready {
 
     /// Its body, piece by piece, from byte `at` on.
     pub fn pieces(&self, at: u64) -> impl Iterator<Item = &[u8]> {
-        self.0.body.from(at)
+        self.body().from(at)
     }
 }
 
@@ -108,7 +134,7 @@ impl Store {
         if entry.standing.stale_since().is_some() {
             return Err(NotReady::Purged);
         }
-        if entry.is_doubted() { Err(NotReady::Doubted) } else { Ok(Ready(entry)) }
+        if entry.is_doubted() { Err(NotReady::Doubted) } else { Ok(Ready::from(entry)) }
     }
 
     /// The origin has answered a request for the resource with what it forbids to store: what is stored is no longer sent

@@ -47,6 +47,8 @@ words! {
         Filling = "filling",
         /// The lane cannot say which variant it selects.
         Variant = "variant",
+        /// Its client wants another form of what is stored than there is.
+        Coding = "coding",
         /// What is stored is stale.
         Stale = "stale",
         /// The origin has since forbidden to store what it answers.

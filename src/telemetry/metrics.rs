@@ -19,11 +19,13 @@ use super::journal::{Event, Journal, Topic, Turn};
 use super::labels::ReloadResult;
 use super::lane::Lane;
 use super::names;
+use super::recoding::RecodingMetrics;
 use super::route::RouteMetrics;
 use super::tally::Tally;
 use super::termination::Termination;
 use super::traces::TraceMetrics;
 use super::visits::Dial;
+use crate::coding::{Broken, Recoder};
 use crate::units::Tick;
 use crate::{clock, config};
 
@@ -42,6 +44,7 @@ pub(super) struct Registered {
     pub(super) lane: Tally,
     /// Stale copies served, by why.
     pub(super) stale_served: Tally,
+    pub(super) recoding: RecodingMetrics,
     pub(super) requests_in_flight: Gauge,
     pub(super) client_connections: Gauge,
     pub(super) generation: Gauge,
@@ -71,6 +74,7 @@ impl Metrics {
             terminations: Tally::new(Termination::WORDS),
             lane: Tally::new(Lane::WORDS),
             stale_served: Tally::new(names::STALE_REASONS),
+            recoding: RecodingMetrics::new(),
             requests_in_flight: Gauge::default(),
             client_connections: Gauge::default(),
             generation: Gauge::default(),
@@ -154,6 +158,20 @@ impl Metrics {
     /// Counts a stale copy served; `reason` is one of [`names::STALE_REASONS`].
     pub fn stale_served(&self, reason: &str) {
         self.0.stale_served.add(reason);
+    }
+
+    /// Counts what has gone through `recoder`, and why that could not go on, if so.
+    pub fn recoded(&self, recoder: &Recoder, broken: Option<Broken>) {
+        let recoding = &self.0.recoding;
+        if let Some((coding, amount)) = recoder.decoded() {
+            recoding.decoded(coding, amount);
+            if let Some(broken) = broken {
+                recoding.broken(coding, broken);
+            }
+        }
+        if let Some((coding, amount)) = recoder.encoded() {
+            recoding.compressed(coding, amount);
+        }
     }
 
     /// Says which generation of the configuration is in use.

@@ -24,6 +24,7 @@ pub mod names;
 pub mod page;
 pub mod process;
 mod recent;
+mod recoding;
 pub mod record;
 pub mod route;
 mod shards;

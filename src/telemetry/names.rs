@@ -151,6 +151,15 @@ pub const SHED_REASONS: &[&str] = &["queue-full", "queue-timeout", "deadline", "
 pub const STALE_REASONS: &[&str] =
     &["stale-while-revalidate", "stale-if-slow", "stale-if-overloaded", "stale-if-error", "max-stale", "other"];
 
+/// The content codings that are read and written: the words of `cache::codings::Coding`, in its order.
+pub const CODINGS: &[&str] = &["br", "zstd", "gzip"];
+
+/// Of what goes through a compressor or a decoder.
+pub const DIRECTIONS: &[&str] = &["in", "out"];
+
+/// Why a body could not be decoded: the words of `coding::Broken`.
+pub const DECODING_FAILURES: &[&str] = &["corrupt", "incomplete", "bomb", "failed"];
+
 /// Why a request went forward: the words of `cache::status::Fwd`, RFC 9211's tokens.
 pub const FORWARDS: &[&str] =
     &["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial", "other"];
@@ -335,6 +344,12 @@ definitions! {
         "Requests in the sliding window that the route's quantiles are taken from";
     STALE_SERVED: "hedgerow_stale_served_total" Counter None, &[words("reason", STALE_REASONS)],
         "Stale copies served, by why";
+    COMPRESSION_BYTES: "hedgerow_compression_bytes_total" Counter Some(Unit::Bytes), &[words("coding", CODINGS), words("direction", DIRECTIONS)],
+        "Bytes of bodies that went into and came out of compressors";
+    DECOMPRESSION_BYTES: "hedgerow_decompression_bytes_total" Counter Some(Unit::Bytes), &[words("coding", CODINGS), words("direction", DIRECTIONS)],
+        "Bytes of bodies that went into and came out of decoders";
+    DECOMPRESSION_FAILURES: "hedgerow_decompression_failures_total" Counter None, &[words("coding", CODINGS), words("reason", DECODING_FAILURES)],
+        "Bodies that could not be decoded, by why";
     CACHE_OBJECTS: "hedgerow_cache_objects" Gauge None, &[],
         "Objects stored now";
     CACHE_BYTES: "hedgerow_cache_bytes" Gauge Some(Unit::Bytes), &[],

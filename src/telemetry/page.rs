@@ -398,6 +398,17 @@ impl Page {
     fn cache(&self, page: &mut Families<'_>) -> fmt::Result {
         let cache = &self.scrape.cache;
         page.family(&names::STALE_SERVED, |family| family.tally([], &self.counters.stale_served))?;
+        let recoding = &self.counters.recoding;
+        for (definition, tallies) in [
+            (&names::COMPRESSION_BYTES, &recoding.compressed),
+            (&names::DECOMPRESSION_BYTES, &recoding.decoded),
+            (&names::DECOMPRESSION_FAILURES, &recoding.broken),
+        ] {
+            page.family(definition, |family| {
+                let mut codings = names::CODINGS.iter().zip(tallies);
+                codings.try_for_each(|(coding, tally)| family.tally([coding], tally))
+            })?;
+        }
         page.gauge(&names::CACHE_OBJECTS, cache.objects)?;
         page.gauge(&names::CACHE_BYTES, cache.bytes)?;
         page.gauge(&names::CACHE_CAPACITY, cache.capacity)?;

@@ -38,6 +38,7 @@ pub const KEYS: &[&str] = &[
     "queue_time",
     "shed",
     "stale",
+    "coding",
     "reason",
     "request_id",
     "trace_id",
@@ -87,6 +88,8 @@ pub struct Record<'a> {
     pub shed: Option<&'a str>,
     /// Why a stale copy was the answer, if it was.
     pub stale: Option<&'a str>,
+    /// The content coding of the body: `br`, `zstd`, `gzip` or `other`; `None` without one.
+    pub coding: Option<&'a str>,
     /// Why it ended.
     pub reason: Termination,
     /// The value of `X-Request-Id`.
@@ -123,6 +126,7 @@ impl<'a> Record<'a> {
             queue_time: None,
             shed: None,
             stale: None,
+            coding: None,
             reason,
             request_id: "",
             trace: None,
@@ -175,6 +179,7 @@ impl<'a> Record<'a> {
         out.seconds("queue_time", self.queue_time)?;
         out.text("shed", self.shed)?;
         out.text("stale", self.stale)?;
+        out.text("coding", self.coding)?;
         out.text("reason", Some(self.reason.as_str()))?;
         out.text("request_id", present(self.request_id))?;
         match self.trace {
@@ -392,6 +397,7 @@ pub(super) mod tests {
         queue_time: None,
         shed: None,
         stale: None,
+        coding: None,
         reason: Termination::Done,
         request_id: "4f",
         trace: None,
@@ -435,7 +441,7 @@ pub(super) mod tests {
                 r#"{"time":"1970-01-01T00:00:00.000Z","client":"127.0.0.1","method":"GET","host":"shop.example","#,
                 r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"bytes":1024,"duration":0.012345,"#,
                 r#""upstream_time":null,"route":"static","pool":null,"backend":null,"cache":"hit","attempts":0,"#,
-                r#""hedge":null,"priority":"default","queue_time":null,"shed":null,"stale":null,"reason":"done","#,
+                r#""hedge":null,"priority":"default","queue_time":null,"shed":null,"stale":null,"coding":null,"reason":"done","#,
                 r#""request_id":"4f","trace_id":null,"generation":3}"#,
                 "\n"
             )
@@ -449,7 +455,7 @@ pub(super) mod tests {
             concat!(
                 "time=1970-01-01T00:00:00.000Z client=127.0.0.1 method=GET host=shop.example ",
                 r#"path="/a?b=c" protocol=HTTP/1.1 status=200 bytes=1024 duration=0.012345 "#,
-                "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- priority=default queue_time=- shed=- stale=- reason=done ",
+                "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- priority=default queue_time=- shed=- stale=- coding=- reason=done ",
                 "request_id=4f trace_id=- generation=3\n"
             )
         );

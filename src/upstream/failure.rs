@@ -37,6 +37,8 @@ pub enum Failure {
     InvalidResponse,
     /// A 304 to a request that had no condition.
     UnexpectedNotModified,
+    /// The body cannot be decoded for a client that does not read its coding.
+    ContentCoding,
     /// There was no place at the backends; they have not been asked.
     Shed,
     /// The backends say "not now", and chance had it that none of them is asked this time.
@@ -64,6 +66,7 @@ impl Failure {
             Failure::ClosedEarly => "closed-early",
             Failure::InvalidResponse => "invalid-response",
             Failure::UnexpectedNotModified => "unexpected-not-modified",
+            Failure::ContentCoding => "content-coding",
             Failure::Shed => "shed",
             Failure::Throttled => "throttled",
             Failure::BodyRefused => "body-refused",
@@ -85,6 +88,7 @@ impl Failure {
             Failure::BetweenBytesTimeout => "connection_read_timeout",
             Failure::ClosedEarly => "http_response_incomplete",
             Failure::InvalidResponse | Failure::UnexpectedNotModified => "http_protocol_error",
+            Failure::ContentCoding => "http_response_content_coding",
             Failure::Shed | Failure::Throttled => "connection_limit_reached",
             Failure::BodyRefused => "http_request_error",
         }
@@ -115,7 +119,9 @@ impl Failure {
             Failure::FirstByteTimeout | Failure::BetweenBytesTimeout => Termination::UpstreamTimeout,
             Failure::Deadline | Failure::TotalTimeout => Termination::Deadline,
             Failure::WriteFailed | Failure::ClosedEarly => Termination::UpstreamClosed,
-            Failure::InvalidResponse | Failure::UnexpectedNotModified => Termination::UpstreamInvalid,
+            Failure::InvalidResponse | Failure::UnexpectedNotModified | Failure::ContentCoding => {
+                Termination::UpstreamInvalid
+            }
             Failure::Shed | Failure::Throttled => Termination::Shed,
             Failure::BodyRefused => Termination::BodyTooLarge,
         }
@@ -155,6 +161,7 @@ impl Failure {
             ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::InvalidH2 | ErrorType::H2Error => {
                 Failure::InvalidResponse
             }
+            ErrorType::Custom(word) if word == Failure::ContentCoding.as_str() => Failure::ContentCoding,
             _ => Failure::ClosedEarly,
         }
     }

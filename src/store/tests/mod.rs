@@ -3,6 +3,7 @@
 mod admission;
 mod complete;
 mod filling;
+mod forms;
 mod large;
 mod parts;
 mod proxied;
