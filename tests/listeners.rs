@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -88,16 +87,20 @@ impl Streams {
             if let Some(body) = body {
                 stream.send_data(Bytes::from_static(body), true)?;
             }
-            let (head, mut rest) = response.await?.into_parts();
-            let mut body = Vec::new();
-            while let Some(data) = rest.data().await {
-                let data = data?;
-                rest.flow_control().release_capacity(data.len())?;
-                body.extend_from_slice(&data);
-            }
-            Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.into() })
+            Streams::whole(response).await
         };
         patiently(asking, || "an answer".to_owned()).await
+    }
+
+    async fn whole(response: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
+        let (head, mut rest) = response.await?.into_parts();
+        let mut body = Vec::new();
+        while let Some(data) = rest.data().await {
+            let data = data?;
+            rest.flow_control().release_capacity(data.len())?;
+            body.extend_from_slice(&data);
+        }
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.into() })
     }
 
     async fn get(&self, uri: &str) -> Answer {
@@ -333,6 +336,25 @@ async fn http_2_serves_misses_hits_bodies_and_refusals() {
     assert_eq!(streams.ask(many.body(()).unwrap(), None).await.unwrap().status, 431);
     // The connection is as good as before.
     assert_eq!(streams.get("http://shop.example/a?b").await.header("x-cache-status"), "HIT");
+}
+
+#[tokio::test]
+async fn a_request_with_trailers_is_answered_and_counts_as_done() {
+    let origin = origin(|seen| Reply::ok(format!("{} {}", seen.text(), "x".repeat(300_000)))).await;
+    let edge = Edge::start(&conf(&origin, "protocols = [\"h2\"]")).await;
+    let streams = Streams::over(TcpStream::connect(edge.addr()).await.unwrap()).await;
+    for turn in 1..=2 {
+        let mut send = streams.0.clone().ready().await.unwrap();
+        let request = http::Request::post("http://shop.example/").body(()).unwrap();
+        let (response, mut body) = send.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"sent"), false).unwrap();
+        origin.until("the head", |origin| origin.requests() == turn).await;
+        body.send_trailers(http::HeaderMap::from_iter([(http::header::ETAG, "\"a\"".parse().unwrap())])).unwrap();
+        let answer = patiently(Streams::whole(response), || "an answer".to_owned()).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..6], answer.body.len()), (200, &b"sent x"[..], 300_005));
+        edge.metric_becomes("hedgerow_terminations_total", &[("reason", "done")], turn as f64).await;
+    }
+    assert_eq!(edge.metric("hedgerow_terminations_total", &[("reason", "client-closed")]).await, 0.0);
 }
 
 /// The fast lane's answer to a hit says what the phases behind it say.

@@ -26,13 +26,12 @@ enum Chunk {
 /// Makes both ends.
 pub(super) fn channel() -> (Writer, Upload) {
     let (tx, rx) = mpsc::channel(CHUNKS);
-    (Writer { tx, is_finished: false }, Upload { rx, state: State::Open })
+    (Writer { tx }, Upload { rx, state: State::Open })
 }
 
 /// The client's end.
 pub(super) struct Writer {
     tx: mpsc::Sender<Chunk>,
-    is_finished: bool,
 }
 
 #[async_trait]
@@ -43,12 +42,7 @@ impl BodyWrite for Writer {
         Ok(())
     }
 
-    /// A second time it is an error: of a request with trailers over HTTP/2 pingora never learns that its body has ended. It
-    /// would ask for more again and again, without a pause in which anything else could run; an error is what stops it.
     async fn finish(&mut self) -> Result<()> {
-        if std::mem::replace(&mut self.is_finished, true) {
-            return Error::e_explain(ErrorType::InternalError, "a body ends once; what follows are trailers");
-        }
         let _ = self.tx.send(Chunk::End).await;
         Ok(())
     }

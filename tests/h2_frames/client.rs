@@ -114,37 +114,35 @@ impl Client {
         match wanted {
             Wanted::Answer(stream, status) => {
                 self.until(&what, |client| client.heard(*stream).is_some_and(Heard::is_done)).await?;
-                let found = self.status(*stream);
-                self.is(found == Some(*status), &what)
+                must(self.status(*stream) == Some(*status), &what)
             }
             Wanted::Body(stream, body) => {
                 Box::pin(self.hear(&Wanted::Answer(*stream, 200))).await?;
                 let is_same = self.heard(*stream).is_some_and(|heard| heard.body == *body);
-                self.is(is_same, &what)
+                must(is_same, &what)
             }
             Wanted::Bytes(stream, count) => {
                 let has =
                     |client: &Client| client.heard(*stream).filter(|heard| heard.status.is_some()).map(Heard::length);
                 self.until(&what, |client| has(client) >= Some(*count)).await?;
                 Box::pin(self.barrier()).await?;
-                self.is(has(self) == Some(*count), &what)
+                must(has(self) == Some(*count), &what)
             }
             Wanted::Reset(stream, codes) => {
-                let code = |client: &Client| client.heard(*stream).and_then(|heard| heard.reset);
-                self.until(&what, |client| code(client).is_some()).await?;
-                self.is(code(self).is_some_and(|code| codes.contains(&code)), &what)
+                let code = self.reset(*stream).await?;
+                must(code.is_some_and(|code| codes.contains(&code)), &what)
             }
             Wanted::Acknowledged(count) => self.until(&what, |client| client.acknowledged >= *count).await,
             Wanted::OnlyPong(payload) => {
                 self.until(&what, |client| !client.pongs.is_empty()).await?;
-                self.is(self.pongs == [*payload], &what)
+                must(self.pongs == [*payload], &what)
             }
             Wanted::Pong(payload) => self.until(&what, |client| client.pongs.contains(payload)).await,
         }
     }
 
     /// All that was sent has been read, and what is answered to it at once has come.
-    pub async fn barrier(&mut self) -> Result<(), String> {
+    async fn barrier(&mut self) -> Result<(), String> {
         // Twice: an answer may be behind the first PING's.
         for _ in 0..2 {
             self.barriers += 1;
@@ -197,10 +195,6 @@ impl Client {
         self.streams.get(&stream)
     }
 
-    fn is(&self, holds: bool, what: &str) -> Result<(), String> {
-        if holds { Ok(()) } else { Err(format!("not {what}")) }
-    }
-
     async fn until(&mut self, what: &str, holds: impl Fn(&Client) -> bool) -> Result<(), String> {
         while !holds(self) {
             if self.is_closed {
@@ -223,6 +217,7 @@ impl Client {
         }
     }
 
+    /// Notes what a frame says; fails if an edge may not send it at all.
     fn take(&mut self, frame: &Frame) -> Result<(), String> {
         let Frame { kind, flags, stream, payload } = frame;
         let _ = write!(self.story, " {kind}/{flags:x}/{stream}/{}", payload.len());
@@ -247,7 +242,10 @@ impl Client {
                 }
                 heard.is_whole |= flags & END_STREAM != 0;
             }
-            RST_STREAM => self.streams.entry(*stream).or_default().reset = Some(number(0)),
+            RST_STREAM => {
+                let _ = write!(self.story, "({})", number(0));
+                self.streams.entry(*stream).or_default().reset = Some(number(0));
+            }
             SETTINGS if flags & ACK != 0 => self.acknowledged += 1,
             SETTINGS => {
                 let one = |b: &[u8]| (u16::from_be_bytes([b[0], b[1]]), u32::from_be_bytes([b[2], b[3], b[4], b[5]]));
@@ -260,9 +258,6 @@ impl Client {
                 self.gone = Some(code);
             }
             _ => {}
-        }
-        if *kind == RST_STREAM {
-            let _ = write!(self.story, "({})", number(0));
         }
         Ok(())
     }
@@ -277,6 +272,10 @@ impl Heard {
     fn length(&self) -> usize {
         self.body.len()
     }
+}
+
+fn must(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(format!("not {what}")) }
 }
 
 /// Reads frames until there are no more.
