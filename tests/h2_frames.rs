@@ -1,6 +1,8 @@
 //! HTTP/2 towards clients, frame by frame: what RFC 9113 and RFC 7541 say of right and wrong ones, over clear text and TLS,
 //! each for a hit, a miss and a request with a body.
 
+#![allow(clippy::panic, reason = "a broken test should stop at once")]
+
 #[path = "h2_frames/mod.rs"]
 mod suite;
 mod support;
