@@ -1,13 +1,14 @@
 # The project's commands; `make` alone lists them. What a build needs besides Rust is checked, and installed if it is missing, by .ci/deps.
 
-SITE   := examples/python
-VENV   := $(SITE)/.venv
-SUITE  := tests/conformance
-PAGE   := tests/page
-BINARY := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
+SITE    := examples/python
+VENV    := $(SITE)/.venv
+SUITE   := tests/conformance
+PAGE    := tests/page
+CLIENTS := tests/clients
+BINARY  := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e page page-pictures conformance conformance-update build fmt lint bench bench-parts bench-cache bench-tail deny clean deps e2e-deps page-deps suite-deps
+.PHONY: help run test e2e clients page page-pictures conformance conformance-update build fmt lint bench bench-parts bench-cache bench-tail deny clean deps e2e-deps clients-deps page-deps suite-deps
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,9 +19,12 @@ run: build ## Start the demo: an edge on 127.0.0.1:8080 over three demo backends
 test: deps ## Run all tests
 	cargo test --locked
 
-e2e: e2e-deps build $(VENV)/.installed page ## Drive the release binary in front of a real Flask site, watch it with Prometheus, look at the live page
+e2e: e2e-deps build $(VENV)/.installed clients page ## Drive the release binary in front of a real Flask site, by clients of many kinds, watch it with Prometheus, look at the live page
 	@$(VENV)/bin/python $(SITE)/e2e.py --binary $(BINARY)
 	@$(VENV)/bin/python $(SITE)/monitoring.py --binary $(abspath $(BINARY))
+
+clients: clients-deps build $(CLIENTS)/.venv/.installed ## Talk to it over TLS and HTTP/2 as curl, nghttp, h2load, openssl, Chromium and a WebSocket client do
+	@$(CLIENTS)/.venv/bin/python $(CLIENTS)/clients.py --binary $(BINARY)
 
 page: page-deps build ## Look at the live page in a headless Chromium, and at `hedgerow top`
 	@python3 $(PAGE)/page.py --binary $(BINARY)
@@ -63,7 +67,7 @@ deny: ## Check licences, advisories and sources of dependencies (needs cargo-den
 
 clean: ## Remove what was built, the Python environment and the suite
 	cargo clean
-	rm -rf $(VENV) $(SUITE)/node_modules
+	rm -rf $(VENV) $(CLIENTS)/.venv $(SUITE)/node_modules
 
 # pingora's zlib-ng is built by cmake.
 deps:
@@ -71,6 +75,10 @@ deps:
 
 e2e-deps:
 	@.ci/deps python3 venv curl prometheus
+
+# What else is missing is not asked, and that is said; where `CI` is set it is installed.
+clients-deps:
+	@.ci/deps python3 venv openssl $(if $(CI),curl nghttp h2load chromium)
 
 # A browser is much to install unasked; without one the page is not looked at, and that is said.
 page-deps:
@@ -89,4 +97,9 @@ $(SUITE)/node_modules/.installed: $(SUITE)/package.json $(SUITE)/package-lock.js
 $(VENV)/.installed: $(SITE)/requirements.txt | e2e-deps
 	python3 -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(CLIENTS)/.venv/.installed: $(CLIENTS)/requirements.txt | clients-deps
+	python3 -m venv --clear $(CLIENTS)/.venv
+	$(CLIENTS)/.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

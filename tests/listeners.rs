@@ -4,18 +4,16 @@
 
 mod support;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use support::authority::{Authority, connect};
 use support::edge::Edge;
 use support::{Folder, Gate, Origin, Reply, Request, Seen, eventually, patiently};
 
@@ -29,77 +27,6 @@ async fn origin(answer: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Orig
 /// A field of what an origin saw; empty where there is none.
 fn field<'a>(seen: &'a Seen, name: &str) -> &'a str {
     seen.header(name).unwrap_or_default()
-}
-
-/// An authority that signs certificates into a folder.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: Folder,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = Folder::new();
-        folder.write("ca.pem", &issuer.pem());
-        Authority { issuer, folder }
-    }
-
-    fn sign(&self, names: &[&str]) -> (CertificateDer<'static>, KeyPair, String) {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names.clone()).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::CommonName, names[0].clone());
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        (signed.der().clone(), key, signed.pem())
-    }
-
-    /// Writes `NAME.pem` and `NAME.key`.
-    fn write(&self, file: &str, names: &[&str]) -> CertificateDer<'static> {
-        let (der, key, pem) = self.sign(names);
-        self.folder.write(&format!("{file}.pem"), &pem);
-        self.folder.write(&format!("{file}.key"), &key.serialize_pem());
-        der
-    }
-
-    fn path(&self, file: &str) -> String {
-        self.folder.path().join(file).display().to_string()
-    }
-
-    /// The certificates of these files as a configuration has them.
-    fn certificates(&self, files: &[&str]) -> String {
-        let one = |file: &&str| {
-            let (cert, key) = (self.path(&format!("{file}.pem")), self.path(&format!("{file}.key")));
-            format!("{{ cert = \"{cert}\", key = \"{key}\" }}")
-        };
-        format!("certificates = [{}]", files.iter().map(one).collect::<Vec<_>>().join(", "))
-    }
-
-    /// A client that trusts it, offers these protocols, and shows this certificate.
-    fn client(&self, alpn: &[&str], own: Option<&[&str]>) -> TlsConnector {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
-        let builder = ClientConfig::builder().with_root_certificates(roots);
-        let mut config = match own {
-            None => builder.with_no_client_auth(),
-            Some(names) => {
-                let (der, key, _) = self.sign(names);
-                let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-                builder.with_client_auth_cert(vec![der], key).unwrap()
-            }
-        };
-        config.alpn_protocols = alpn.iter().map(|word| word.as_bytes().to_vec()).collect();
-        TlsConnector::from(Arc::new(config))
-    }
-}
-
-async fn connect(connector: &TlsConnector, addr: SocketAddr, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(addr).await?;
-    let name = ServerName::try_from(name.to_owned()).unwrap();
-    patiently(connector.connect(name, stream), || "a handshake".to_owned()).await
 }
 
 /// Sends and reads to the end of the connection.
@@ -160,16 +87,20 @@ impl Streams {
             if let Some(body) = body {
                 stream.send_data(Bytes::from_static(body), true)?;
             }
-            let (head, mut rest) = response.await?.into_parts();
-            let mut body = Vec::new();
-            while let Some(data) = rest.data().await {
-                let data = data?;
-                rest.flow_control().release_capacity(data.len())?;
-                body.extend_from_slice(&data);
-            }
-            Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.into() })
+            Streams::whole(response).await
         };
         patiently(asking, || "an answer".to_owned()).await
+    }
+
+    async fn whole(response: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
+        let (head, mut rest) = response.await?.into_parts();
+        let mut body = Vec::new();
+        while let Some(data) = rest.data().await {
+            let data = data?;
+            rest.flow_control().release_capacity(data.len())?;
+            body.extend_from_slice(&data);
+        }
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body: body.into() })
     }
 
     async fn get(&self, uri: &str) -> Answer {
@@ -405,6 +336,25 @@ async fn http_2_serves_misses_hits_bodies_and_refusals() {
     assert_eq!(streams.ask(many.body(()).unwrap(), None).await.unwrap().status, 431);
     // The connection is as good as before.
     assert_eq!(streams.get("http://shop.example/a?b").await.header("x-cache-status"), "HIT");
+}
+
+#[tokio::test]
+async fn a_request_with_trailers_is_answered_and_counts_as_done() {
+    let origin = origin(|seen| Reply::ok(format!("{} {}", seen.text(), "x".repeat(300_000)))).await;
+    let edge = Edge::start(&conf(&origin, "protocols = [\"h2\"]")).await;
+    let streams = Streams::over(TcpStream::connect(edge.addr()).await.unwrap()).await;
+    for turn in 1..=2 {
+        let mut send = streams.0.clone().ready().await.unwrap();
+        let request = http::Request::post("http://shop.example/").body(()).unwrap();
+        let (response, mut body) = send.send_request(request, false).unwrap();
+        body.send_data(Bytes::from_static(b"sent"), false).unwrap();
+        origin.until("the head", |origin| origin.requests() == turn).await;
+        body.send_trailers(http::HeaderMap::from_iter([(http::header::ETAG, "\"a\"".parse().unwrap())])).unwrap();
+        let answer = patiently(Streams::whole(response), || "an answer".to_owned()).await.unwrap();
+        assert_eq!((answer.status, &answer.body[..6], answer.body.len()), (200, &b"sent x"[..], 300_005));
+        edge.metric_becomes("hedgerow_terminations_total", &[("reason", "done")], turn as f64).await;
+    }
+    assert_eq!(edge.metric("hedgerow_terminations_total", &[("reason", "client-closed")]).await, 0.0);
 }
 
 /// The fast lane's answer to a hit says what the phases behind it say.

@@ -25,6 +25,7 @@ mod plain;
 mod redirect;
 mod refusal;
 mod reply;
+mod stream_head;
 mod stream_hit;
 mod streams;
 mod traced;

@@ -18,9 +18,8 @@ use tokio::sync::Notify;
 
 use super::head::Refusal;
 use super::redirect::Redirect;
-use super::{refusal, stream_hit};
+use super::{refusal, stream_head, stream_hit};
 use crate::caller::Link;
-use crate::config::Limits;
 use crate::edge::{Edge, Phase};
 
 /// Requests at a time on one connection: as many as nginx and pingora allow.
@@ -109,9 +108,9 @@ pub(super) async fn serve<SV, C>(
 }
 
 /// Answers what can be answered without a wait; gives back what cannot.
-fn front(edge: &Edge, session: HttpSession, link: &Link) -> Option<HttpSession> {
-    let refused = over(&session, &edge.peek().config().server.limits);
-    if let Some(refusal) = refused {
+fn front(edge: &Edge, mut session: HttpSession, link: &Link) -> Option<HttpSession> {
+    let refusal = stream_head::refusal(session.req_header(), &edge.peek().config().server.limits);
+    if let Some(refusal) = refusal {
         refuse(edge, session, refusal);
         return None;
     }
@@ -119,6 +118,7 @@ fn front(edge: &Edge, session: HttpSession, link: &Link) -> Option<HttpSession> 
         redirect(edge, session, port);
         return None;
     }
+    stream_head::join_crumbs(session.req_header_mut());
     let client = client_of(&session);
     stream_hit::answer(edge, session, client, link)
 }
@@ -141,21 +141,6 @@ async fn request<SV, C>(
     tokio::select! {
         _ = served => {}
         () = edge.cut() => {}
-    }
-}
-
-/// Which limit of a head it is over.
-fn over(session: &HttpSession, limits: &Limits) -> Option<Refusal> {
-    let request = session.req_header();
-    // Pingora refuses CONNECT.
-    if request.method == http::Method::TRACE {
-        Some(Refusal::Method)
-    } else if request.raw_path().len() > limits.uri_length {
-        Some(Refusal::UriTooLong)
-    } else if request.headers.len() > limits.headers {
-        Some(Refusal::TooManyHeaders)
-    } else {
-        None
     }
 }
 

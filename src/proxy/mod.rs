@@ -37,6 +37,7 @@ mod session;
 mod slow;
 mod timeline;
 mod traced;
+mod trailers;
 mod upload;
 mod upstream;
 mod uses;
@@ -236,11 +237,14 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _end: bool,
+        end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
         if session.was_upgraded() {
             return Ok(());
+        }
+        if body.is_none() && !end {
+            return trailers::found(ctx);
         }
         ctx.received += body.as_ref().map_or(0, |b| b.len() as u64);
         let limit = ctx.route.as_ref().map_or(u64::MAX, |r| r.config.max_body);

@@ -39,13 +39,14 @@ def find():
 
 
 class Browser:
-    """One browser with one page. Leaving it ends it."""
+    """One browser with one page, started with these flags besides its usual ones. Leaving it ends it."""
 
-    def __init__(self, program):
+    def __init__(self, program, flags=()):
         self.profile = tempfile.TemporaryDirectory(prefix="hedgerow-page-")
         to_browser, self.out = high(os.pipe())
         self.back, from_browser = high(os.pipe())
         flags = [
+            *flags,
             "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check", "--no-proxy-server",
             "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-gpu",
             "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb", f"--user-data-dir={self.profile.name}",

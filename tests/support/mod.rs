@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each test file uses its part of the kit")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a broken test should stop at once")]
 
+pub mod authority;
 pub mod busy;
 pub mod client;
 mod collector;
