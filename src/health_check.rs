@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock;
-use crate::config::HealthCheck;
+use crate::config::{self, HealthCheck};
 use crate::edge::Edge;
 use crate::upstream::{Connections, Failure, Member, Pool, Request};
 
@@ -54,12 +54,13 @@ async fn check_pool(pool: Weak<Pool>, check: HealthCheck, connections: Arc<Conne
         ticks.tick().await;
         let Some(pool) = pool.upgrade() else { return };
         let members = pool.members();
-        join_all(members.iter().map(|member| check_member(member, &check, &connections))).await;
+        let config = pool.config();
+        join_all(members.iter().map(|member| check_member(member, &check, config, &connections))).await;
     }
 }
 
-async fn check_member(member: &Member, check: &HealthCheck, connections: &Connections) {
-    let result = match timeout(check.timeout, ask(member, check, connections)).await {
+async fn check_member(member: &Member, check: &HealthCheck, pool: &config::Pool, connections: &Connections) {
+    let result = match timeout(check.timeout, ask(member, check, pool, connections)).await {
         Ok(Ok(status)) if check.expect.iter().any(|(low, high)| (*low..=*high).contains(&status)) => "passed",
         Ok(Ok(_)) => "status",
         Ok(Err(Failure::ConnectionRefused | Failure::ConnectFailed)) => "connect-failed",
@@ -74,12 +75,21 @@ async fn check_member(member: &Member, check: &HealthCheck, connections: &Connec
     }
 }
 
-async fn ask(member: &Member, check: &HealthCheck, connections: &Connections) -> Result<u16, Failure> {
+async fn ask(
+    member: &Member,
+    check: &HealthCheck,
+    pool: &config::Pool,
+    connections: &Connections,
+) -> Result<u16, Failure> {
     let request = question(member, check).map_err(|_| Failure::WriteFailed)?;
-    let mut http = connections.connect(&member.peer).await?;
-    http.send(&Request::of(&request)?, &[]).await?;
-    http.read_head().await?;
-    Ok(http.head().map_or(0, |head| head.status.as_u16()))
+    let request = Request::of(&request, pool)?;
+    let mut http = connections.ask_alone(&member.peer, pool.http2.as_ref(), &request).await?;
+    loop {
+        http.read_head().await?;
+        if let Some(head) = http.head().filter(|head| !head.status.is_informational()) {
+            return Ok(head.status.as_u16());
+        }
+    }
 }
 
 fn question(member: &Member, check: &HealthCheck) -> pingora::Result<RequestHeader> {

@@ -6,7 +6,7 @@
 //! * [`units`] ratios, sizes, weights, points in time; [`uri`] the one normalisation of a request target
 //! * [`cache`] what HTTP says about storing, freshness, validation, variants and keys
 //! * [`balance`] which backend; [`tail`] latency signals, budgets, backoff, health
-//! * [`routing`] which route; [`trace`] whose trace, and whether it is recorded
+//! * [`routing`] which route; [`trace`] whose trace, and whether it is recorded; [`trailers`] what may stand after a body
 //!
 //! The thin adapter around it.
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
@@ -47,6 +47,7 @@ pub mod store;
 pub mod tail;
 pub mod telemetry;
 pub mod trace;
+pub mod trailers;
 pub mod units;
 pub mod upstream;
 pub mod uri;

@@ -52,7 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pace", &[]),
     ("caller", &[]),
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
-    ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units"]),
+    ("upstream", &["tail", "balance", "config", "telemetry", "clock", "trailers", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
     ("telemetry", &["config", "cache", "tail", "trace", "clock", "units"]),
     ("listener", &["certificate", "config"]),
@@ -65,6 +65,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &["units"]),
     ("uri", &[]),
     ("trace", &["units"]),
+    ("trailers", &[]),
     ("units", &[]),
     ("lib", &[]),
 ];
@@ -101,6 +102,7 @@ const MIDDLE: &[&str] = &[
     "cache",
     "tail",
     "trace",
+    "trailers",
     "balance",
     "routing",
     "uri",
@@ -108,7 +110,7 @@ const MIDDLE: &[&str] = &[
 ];
 
 /// Modules that decide and do nothing else.
-const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "uri", "units"];
+const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "trailers", "uri", "units"];
 
 /// Lines a file may have before its tests.
 const LONGEST: usize = 500;

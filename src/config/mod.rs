@@ -13,6 +13,7 @@ mod diff;
 mod error;
 mod file;
 mod health;
+mod http2;
 mod keys;
 mod listener;
 mod load;
@@ -245,6 +246,8 @@ pub struct Pool {
     pub keepalive: bool,
     /// Whether backends are told how long an answer is waited for, see `proxy::deadlines`.
     pub tell_deadline: bool,
+    /// How HTTP/2 is spoken to the backends; nothing for HTTP/1.1.
+    pub http2: Option<Http2>,
     /// TLS to the backends, if any.
     pub tls: Option<Tls>,
     /// `[pool.tail] retry`
@@ -272,6 +275,17 @@ pub struct Backend {
     pub weight: Weight,
     /// Requests at one time; `None` as the pool says.
     pub max_in_flight: Option<u32>,
+}
+
+/// `protocol = "h2"` and `http2 = { … }`: many requests at a time on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Http2 {
+    /// Requests at a time on one connection, 1 to 1000; the backend may allow fewer.
+    pub max_streams: u32,
+    /// How often a backend is asked whether it is there while requests wait for it, if it is.
+    pub ping_interval: Option<Duration>,
+    /// How long its answer may take.
+    pub ping_timeout: Duration,
 }
 
 /// `health = { … }`: a GET every `interval` to every backend.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::{Located, Section};
 use super::server::TIMEOUT;
-use super::{Pool, UpstreamTimeouts, backend, defaults, health, pool_tail};
+use super::{Pool, UpstreamTimeouts, backend, defaults, health, http2, pool_tail};
 
 /// Reads one `[[pool]]`; `None` when it has no usable name, under which alone it could be referred to.
 pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
@@ -13,6 +13,11 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let backends = backends.map(|value| backend::backends(&value)).unwrap_or_default();
     let tls = section.section("tls");
     let tail = pool_tail::read(section.section("tail"), &backends);
+    let http2 = http2::read(&mut section);
+    let keepalive = section.boolean("keepalive", true);
+    if http2.is_some() && !keepalive {
+        section.spot_of("keepalive").error("cannot be false with `protocol = \"h2\"`, whose connections are shared by requests");
+    }
     let max_in_flight = section.optional("max_in_flight").and_then(|value| backend::max_in_flight(&value));
     let pool = Pool {
         name: name.clone().unwrap_or_default(),
@@ -21,8 +26,9 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
         ejection: health::ejection(section.section("ejection")),
         slow_start: section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600), defaults::SLOW_START),
         timeouts: timeouts(section.section("timeouts")),
-        keepalive: section.boolean("keepalive", true),
+        keepalive,
         tell_deadline: section.boolean("tell_deadline", true),
+        http2,
         tls: tls.is_present().then(|| backend::tls(tls)),
         retry: tail.retry,
         hedge: tail.hedge,

@@ -227,6 +227,7 @@ fn pool(pool: &Pool) -> Value {
         "slow_start": time(pool.slow_start),
         "keepalive": pool.keepalive,
         "tell_deadline": pool.tell_deadline,
+        "protocol": if pool.http2.is_some() { "h2" } else { "h1" },
         "timeouts": {
             "connect": time(timeouts.connect),
             "first_byte": time(timeouts.first_byte),
@@ -248,6 +249,13 @@ fn pool(pool: &Pool) -> Value {
     }
     if let Some(check) = &pool.health {
         shown["health"] = health(check);
+    }
+    if let Some(config) = &pool.http2 {
+        shown["http2"] = json!({
+            "max_streams": config.max_streams,
+            "ping_interval": time(config.ping_interval.unwrap_or_default()),
+            "ping_timeout": time(config.ping_timeout),
+        });
     }
     if let Some(config) = &pool.tls {
         shown["tls"] = tls(config);

@@ -64,6 +64,7 @@ impl Attempts {
             told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
             timeouts: route.pool.config().timeouts.clone(),
+            http2: route.pool.config().http2,
             trace: exchange.trace,
         };
         let conditional = !matches!(exchange.condition, Condition::None);
@@ -212,7 +213,7 @@ impl Attempts {
 
     /// The request as it is sent for one more time, told which time it is.
     pub(super) fn numbered(&self, request: &RequestHeader, kind: Kind) -> Result<Request, Failure> {
-        hedge::numbered(request, self.exchange.seen.lock().tried.len(), kind)
+        hedge::numbered(&self.exchange.route.pool, request, self.exchange.seen.lock().tried.len(), kind)
     }
 
     /// Notes the failure of an attempt.
@@ -230,6 +231,10 @@ impl Attempts {
         let Some(run) = run else { return };
         run.attempt.entry().given_up(clock::now());
         let pool = &self.exchange.route.pool;
+        if self.wire.http2.is_some() {
+            // A stream is cancelled at no cost to others.
+            return;
+        }
         let may_close = pool.may_close(clock::now());
         let patience = if may_close { patience } else { self.wire.timeouts.first_byte };
         let connections = self.wire.connections.clone();

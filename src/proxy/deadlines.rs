@@ -22,7 +22,7 @@ use crate::clock;
 use crate::last_word::LastWord;
 use crate::tail::deadline::{self, Deadline};
 use crate::units::Tick;
-use crate::upstream::h1::request;
+use crate::upstream::Fields;
 
 // As text: pingora sends a field in the spelling it was given.
 const X_REQUEST_TIMEOUT_MS: &str = "X-Request-Timeout-Ms";
@@ -111,16 +111,14 @@ impl Told {
         Told { millis, grpc: millis && exchange.patience.is_some_and(|patience| patience.grpc) }
     }
 
-    /// The lines that say what is `left`, for a head that is sent now.
-    pub(super) fn lines(self, left: Duration) -> Vec<u8> {
-        let mut lines = Vec::new();
+    /// Says what is `left`, in a head that is sent now.
+    pub(super) fn tell(self, fields: &mut Fields<'_>, left: Duration) {
         if self.millis {
-            request::add(&mut lines, X_REQUEST_TIMEOUT_MS, deadline::show_millis(left));
+            fields.add(X_REQUEST_TIMEOUT_MS, deadline::show_millis(left));
         }
         if self.grpc {
-            request::add(&mut lines, GRPC_TIMEOUT.as_str(), deadline::show_grpc(left));
+            fields.add(GRPC_TIMEOUT.as_str(), deadline::show_grpc(left));
         }
-        lines
     }
 }
 

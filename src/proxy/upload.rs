@@ -13,7 +13,7 @@ use super::attempts::Attempts;
 use super::deadlines;
 use super::exchange::Exchange;
 use super::leg::Leg;
-use crate::upstream::Failure;
+use crate::upstream::{Came, Failure};
 
 /// Chunks under way from the client's side to the backend's: enough to overlap a read with a write.
 const CHUNKS: usize = 2;
@@ -108,18 +108,22 @@ impl Upload {
     pub(super) async fn until_head(&mut self, leg: &mut Leg, attempts: &mut Attempts) -> Result<(), Failure> {
         let exchange = attempts.exchange().clone();
         while self.state == State::Open {
+            let is_sending = leg.http.is_sending();
             tokio::select! {
                 biased;
                 () = exchange.body_refused() => return Err(Failure::BodyRefused),
                 () = deadlines::passes(&exchange) => return Err(Failure::Deadline),
-                chunk = self.rx.recv() => {
+                chunk = self.rx.recv(), if !is_sending => {
                     self.write(chunk, leg).await;
                     if self.is_done() {
                         // The backend's time to answer begins when it has the whole request.
                         attempts.restart_deadline();
                     }
                 }
-                read = leg.http.read_head() => return read.and_then(|()| attempts.judge(leg).map(|_| ())),
+                came = leg.http.read_head_or_send() => match came? {
+                    Came::Read(()) => return attempts.judge(leg).map(|_| ()),
+                    Came::Sent(sent) => self.went(sent, false),
+                },
             }
         }
         let broken = self.state == State::Broken;
@@ -134,11 +138,15 @@ impl Upload {
         exchange: &Exchange,
     ) -> std::result::Result<Option<Bytes>, Failure> {
         while self.state == State::Open {
+            let is_sending = leg.http.is_sending();
             tokio::select! {
                 biased;
                 () = exchange.body_refused() => return Err(Failure::BodyRefused),
-                read = leg.http.read_body() => return read,
-                chunk = self.rx.recv() => self.write(chunk, leg).await,
+                came = leg.http.read_body_or_send() => match came? {
+                    Came::Read(data) => return Ok(data),
+                    Came::Sent(sent) => self.went(sent, false),
+                },
+                chunk = self.rx.recv(), if !is_sending => self.write(chunk, leg).await,
             }
         }
         leg.http.read_body().await
@@ -146,11 +154,16 @@ impl Upload {
 
     async fn write(&mut self, chunk: Option<Chunk>, leg: &mut Leg) {
         let (written, end) = match chunk {
-            Some(Chunk::Data(data)) => (leg.http.send_body(&data).await, false),
-            Some(Chunk::End) => (leg.http.end_body().await, true),
+            Some(Chunk::Data(data)) => (leg.http.send_body(data).await, false),
+            Some(Chunk::End) => (leg.http.end_body(None).await, true),
             // The client's side went away without an end: the request stays incomplete.
             None => (Err(Failure::WriteFailed), false),
         };
+        self.went(written, end);
+    }
+
+    /// A piece of the body has gone, or has not.
+    fn went(&mut self, written: std::result::Result<(), Failure>, end: bool) {
         match written {
             Ok(()) if end => self.state = State::Done,
             Ok(()) => {}

@@ -2,10 +2,14 @@
 
 pub mod attempt;
 pub mod backend;
+pub mod connection;
+pub mod connections;
 pub mod deferrals;
 pub mod failure;
 pub mod gate;
 pub mod h1;
+pub mod h2;
+mod io;
 mod limits;
 pub mod peer;
 mod peers;
@@ -14,6 +18,7 @@ pub mod resolve;
 
 pub use attempt::Attempt;
 pub use backend::Backend;
+pub use connection::{Came, Connection, Fields, Request};
+pub use connections::Connections;
 pub use failure::Failure;
-pub use h1::{Connection, Connections, Request};
 pub use pool::{Member, Pool};

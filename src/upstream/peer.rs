@@ -30,6 +30,7 @@ pub struct Template {
     tls: Option<config::Tls>,
     ca: Option<Arc<CaType>>,
     timeouts: config::UpstreamTimeouts,
+    alpn: ALPN,
     group: u64,
 }
 
@@ -43,12 +44,14 @@ impl Template {
             Some(path) => Some(authorities(path)?),
             None => None,
         };
-        // Connections made under other rules of trust are not shared.
+        // Connections made under other rules of trust, or for another protocol, are not shared.
         let mut group = DefaultHasher::new();
         if let Some(tls) = &pool.tls {
             (&tls.server_name, tls.verify, &tls.ca).hash(&mut group);
         }
-        Ok(Template { tls: pool.tls.clone(), ca, timeouts: pool.timeouts.clone(), group: group.finish() })
+        pool.http2.hash(&mut group);
+        let alpn = if pool.http2.is_some() { ALPN::H2 } else { ALPN::H1 };
+        Ok(Template { alpn, tls: pool.tls.clone(), ca, timeouts: pool.timeouts.clone(), group: group.finish() })
     }
 
     /// The peer at `address`, written in the configuration as `host`.
@@ -63,7 +66,7 @@ impl Template {
         options.read_timeout = Some(self.timeouts.between_bytes);
         options.write_timeout = Some(self.timeouts.write);
         options.idle_timeout = Some(self.timeouts.idle);
-        options.alpn = ALPN::H1;
+        options.alpn = self.alpn.clone();
         options.tcp_keepalive = Some(TCP_KEEPALIVE);
         if let Some(tls) = &self.tls {
             options.verify_cert = tls.verify;
