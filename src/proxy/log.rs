@@ -111,6 +111,7 @@ fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
     ::log::warn!("{}: pool {pool}, backend {backend}: {}", session.request_summary(), failure.as_str());
     let sentence = match failure {
         Failure::NoBackend | Failure::DnsError => "No backend is available for this request.",
+        Failure::NotHttp2 => "The backend does not speak HTTP/2.",
         _ if failure.status() == 504 => "The backend did not answer in time.",
         _ => "The backend did not give a valid answer.",
     };

@@ -61,7 +61,9 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
         response.append_header(SERVER_TIMING, server_timing::write(name, cache, taken, some))?;
     }
     rate::tell(ctx, response)?;
-    response.append_header(VIA, snapshot.via(http::Version::HTTP_11).clone())?;
+    let is_http2 = ctx.route.as_ref().is_some_and(|route| route.pool.config().http2.is_some());
+    let received = if is_http2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+    response.append_header(VIA, snapshot.via(received).clone())?;
     tell_hsts(ctx, response)?;
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
