@@ -13,7 +13,8 @@
 //! * [`listener`] what is spoken before HTTP: PROXY headers, TLS; [`certificate`] what clients are shown
 //! * [`upstream`] live backends and their signals; [`store`] the bounded memory behind the cache
 //! * [`lane`] the front of every connection: reads heads within limits; [`proxy`] the request, phase by phase;
-//!   [`last_word`] what the first says for the second when time is up, [`pace`] how long the client lets both wait; [`caller`] who asks
+//!   [`last_word`] what the first says for the second when time is up, [`pace`] how long the client lets both wait,
+//!   [`postscript`] what comes after bodies; [`caller`] who asks
 //! * [`telemetry`] metrics, access log; [`admin`] the operator's listener, [`ask`] asks it; [`server`] starts and drains it all
 //!
 //! # The import rule
@@ -38,6 +39,7 @@ pub mod lane;
 pub mod last_word;
 pub mod listener;
 pub mod pace;
+pub mod postscript;
 pub mod proxy;
 pub mod reload;
 pub mod routing;

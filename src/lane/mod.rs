@@ -129,17 +129,19 @@ async fn connection<SV, C, B>(
             Uncached::Off => true,
             Uncached::Absent(key) => short.is_never_stored(&key),
         };
+        let postscript = handed.framed.postscript();
         // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none.
         let request: Answering<'_> = match is_short {
             true => {
                 let pace = handed.framed.pace();
-                Box::pin(link.clone().scope(pace.scope(short.answer(handed.into_short(*shutdown.borrow())))))
+                let answer = short.answer(handed.into_short(*shutdown.borrow()));
+                Box::pin(link.clone().scope(pace.scope(postscript.scope(answer))))
             }
             false => {
                 let (last_word, pace) = (handed.framed.last_word(), handed.framed.pace());
                 let answer = proxy.process_new_http(handed.into_session(), &shutdown);
                 let answer = async { answer.await.map(|reused| reused.consume().0) };
-                Box::pin(link.clone().scope(last_word.scope(pace.scope(answer))))
+                Box::pin(link.clone().scope(last_word.scope(pace.scope(postscript.scope(answer)))))
             }
         };
         let Either::Left((Some(stream), _)) = select(request, cut.as_mut()).await else { return };

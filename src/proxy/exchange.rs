@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use super::deadlines::Patience;
 use super::rescue;
@@ -64,6 +64,8 @@ pub struct Exchange {
     refused: Notify,
     /// Tells the session that an interim response is on its way to the client.
     passed_on: Notify,
+    /// Whether the answer is stored, once that is decided.
+    stored: SetOnce<bool>,
 }
 
 impl Exchange {
@@ -89,6 +91,7 @@ impl Exchange {
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
+            stored: SetOnce::new(),
         }
     }
 
@@ -155,6 +158,17 @@ impl Exchange {
     /// An interim response is on its way to the client.
     pub fn pass_on_interim(&self) {
         self.passed_on.notify_one();
+    }
+
+    /// Whether the answer is stored is decided.
+    pub fn decide(&self, stored: bool) {
+        // It is decided once for each head that is sent; the first is the one that came.
+        let _known = self.stored.set(stored);
+    }
+
+    /// Whether the answer is stored; returns when that is decided, as it is where its head is sent.
+    pub async fn is_stored(&self) -> bool {
+        self.for_all && *self.stored.wait().await
     }
 
     /// Returns when the last interim response is on its way to the client.

@@ -127,9 +127,8 @@ impl Session for UpstreamSession {
         Ok(self.is_done())
     }
 
-    // They do not pass.
     async fn read_trailers(&mut self) -> Result<Option<HeaderMap>> {
-        Ok(None)
+        Ok(self.trailers().await)
     }
 
     fn response_header(&self) -> Option<&ResponseHeader> {

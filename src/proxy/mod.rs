@@ -296,6 +296,9 @@ impl ProxyHttp for Proxy {
             // A slow reader then holds up neither the fill nor those who read it along.
             session.set_proxy_tasks_enabled(true);
         }
+        if let Some(exchange) = &ctx.exchange {
+            exchange.decide(session.cache.enabled() && !session.cache.bypassing());
+        }
         ctx.answered = true;
         ctx.headed.get_or_insert_with(crate::clock::now);
         respond::add_headers(session, ctx, response)

@@ -126,6 +126,10 @@ impl Proxy {
                 false => unless_gone(session, upstream.next_body()).await?,
             };
             let end = data.is_none() || upstream.is_done();
+            if data.is_none() {
+                // Its connection writes them with the end.
+                upstream.trailers().await;
+            }
             self.response_body_filter(session, &mut data, end, ctx)?;
             session.write_response_body(data, end).await.map_err(Error::into_down)?;
             if end {

@@ -4,9 +4,10 @@
 //! and a 206 that does not continue what is stored are asked for again before anybody has seen a byte.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{Error, ErrorType, Result};
 
@@ -19,8 +20,13 @@ use super::upload::Upload;
 use crate::cache::reuse;
 use crate::cache::validate::{self, Mismatch};
 use crate::clock;
+use crate::postscript::Postscript;
 use crate::tail::deadline::Deadline;
+use crate::trailers;
 use crate::upstream::{Connections, Failure};
+
+/// How long what follows an answer waits for its head to be sent; a head that is not sent has nothing to follow it.
+const DECIDED: Duration = Duration::from_secs(1);
 
 /// One request on its way through attempts to a response.
 pub struct UpstreamSession {
@@ -171,6 +177,24 @@ impl UpstreamSession {
             (Some(splice), _) => Some(Box::new(splice.head.clone())),
             (None, Some(head)) => Some(head),
             (None, None) => self.leg.as_mut()?.http.take_head(),
+        }
+    }
+
+    /// The fields after the body that may pass, once that has ended; what is stored has none, and those of a part are not
+    /// about the whole. A client over HTTP/1.1 gets them from its connection.
+    pub(super) async fn trailers(&mut self) -> Option<HeaderMap> {
+        let fields = self.leg.as_mut()?.http.take_trailers().and_then(trailers::passing);
+        let fields = fields.filter(|_| self.splice.is_none())?;
+        let decided = tokio::time::timeout(DECIDED, self.attempts.as_ref()?.exchange().is_stored()).await;
+        if decided.unwrap_or(true) {
+            return None;
+        }
+        match Postscript::of_this_connection() {
+            Some(postscript) => {
+                postscript.leave(fields);
+                None
+            }
+            None => Some(fields),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::protocols::http::custom::BodyWrite;
 use pingora::{Error, ErrorType, Result};
 use tokio::sync::mpsc;
@@ -13,6 +14,8 @@ use super::attempts::Attempts;
 use super::deadlines;
 use super::exchange::Exchange;
 use super::leg::Leg;
+use crate::postscript::Postscript;
+use crate::trailers;
 use crate::upstream::{Came, Failure};
 
 /// Chunks under way from the client's side to the backend's: enough to overlap a read with a write.
@@ -20,7 +23,7 @@ const CHUNKS: usize = 2;
 
 enum Chunk {
     Data(Bytes),
-    End,
+    End(Option<HeaderMap>),
 }
 
 /// Makes both ends.
@@ -43,7 +46,7 @@ impl BodyWrite for Writer {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        let _ = self.tx.send(Chunk::End).await;
+        let _ = self.tx.send(Chunk::End(trailers())).await;
         Ok(())
     }
 
@@ -52,6 +55,11 @@ impl BodyWrite for Writer {
     }
 
     fn upgrade_body_writer(&mut self) {}
+}
+
+/// The fields that came after the body and may pass.
+fn trailers() -> Option<HeaderMap> {
+    Postscript::of_this_connection()?.received().and_then(trailers::passing)
 }
 
 /// The writer of a request without body.
@@ -155,7 +163,7 @@ impl Upload {
     async fn write(&mut self, chunk: Option<Chunk>, leg: &mut Leg) {
         let (written, end) = match chunk {
             Some(Chunk::Data(data)) => (leg.http.send_body(data).await, false),
-            Some(Chunk::End) => (leg.http.end_body(None).await, true),
+            Some(Chunk::End(trailers)) => (leg.http.end_body(trailers).await, true),
             // The client's side went away without an end: the request stays incomplete.
             None => (Err(Failure::WriteFailed), false),
         };

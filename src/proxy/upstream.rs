@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TE, TRANSFER_ENCODING,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
@@ -22,21 +22,21 @@ use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
 use crate::config::Hedge;
+use crate::postscript::Postscript;
 use crate::snapshot::Route;
 use crate::tail::race::NoHedge;
 use crate::tail::signals::Kind;
 use crate::telemetry::visits;
+use crate::trailers;
 use crate::upstream::Failure;
 
-/// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
-/// not pass.
-const HOP_BY_HOP: [HeaderName; 8] = [
+/// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us.
+const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("proxy-authorization"),
-    http::header::TE,
-    http::header::TRAILER,
+    TE,
     TRANSFER_ENCODING,
     http::header::UPGRADE,
 ];
@@ -74,6 +74,7 @@ pub(super) fn prepare(
     let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
     let upgrade = session.is_upgrade_req();
     let authority = authority(session, request, ctx);
+    let reads_trailers = request.headers.get_all(TE).iter().any(|te| trailers::are_accepted(te.as_bytes()));
     // Ours to set: a client must not choose who is served first.
     request.remove_header(hedge::ATTEMPT);
     if !upgrade {
@@ -96,8 +97,21 @@ pub(super) fn prepare(
     // A body that pingora sends again is counted again.
     ctx.received = 0;
     if !upgrade {
-        if !route.pool.config().keepalive {
-            request.insert_header(CONNECTION, "close")?;
+        let options = match (route.pool.config().keepalive, reads_trailers) {
+            (true, true) => Some("TE"),
+            (false, true) => Some("close, TE"),
+            (false, false) => Some("close"),
+            (true, false) => None,
+        };
+        if let Some(options) = options {
+            request.insert_header(CONNECTION, options)?;
+        }
+        if reads_trailers {
+            // Who says so to us is told what is said to us (RFC 9110 §10.1.4).
+            request.insert_header(TE, "trailers")?;
+            if let Some(postscript) = Postscript::of_this_connection() {
+                postscript.want();
+            }
         }
         let idempotent = request.method.is_idempotent();
         let started = ctx.started;
