@@ -127,6 +127,7 @@ pub const KEYS: &[&str] = &[
     "route.max_body",
     "route.hedge",
     "route.rescue",
+    "route.grpc.safe_methods",
     "route.rate.per_client",
     "route.rate.client_burst",
     "route.rate.total",

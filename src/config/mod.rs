@@ -41,6 +41,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::grpc::SafeMethods;
 use crate::routing::{HostPattern, PathPattern};
 use crate::units::{Ratio, Weight};
 use crate::{cache, tail};
@@ -369,6 +370,8 @@ pub struct Route {
     pub hedge: Hedge,
     /// Whether a body that stalls is fetched to its end from another backend.
     pub rescue: bool,
+    /// `[route.grpc] safe_methods`: calls that may be asked more than once.
+    pub safe_methods: SafeMethods,
     /// How many requests are admitted; `None`: all.
     pub rate: Option<tail::rate::Params>,
     /// `[route.cache]`

@@ -349,6 +349,7 @@ fn route(route: &Route) -> Value {
             Hedge::Off => "off",
         },
         "rescue": route.rescue,
+        "grpc": { "safe_methods": route.safe_methods.patterns() },
         "rate": rate(route.rate.as_ref()),
         "cache": cache(&route.cache),
     });

@@ -94,7 +94,7 @@ async fn connection<SV, C, B>(
     if begun.spoken == Spoken::Http2 {
         let digest = begun.digest();
         let Begun { stream, link, .. } = begun;
-        return Box::pin(streams::serve(&edge, &proxy, stream, digest, &link, &shutdown)).await;
+        return Box::pin(streams::serve(&edge, &proxy, &short, stream, digest, &link, &shutdown)).await;
     }
     let Begun { stream, client, link, told, .. } = begun;
     let mut framed = Framed::new(stream);
@@ -125,7 +125,7 @@ async fn connection<SV, C, B>(
             Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
         let is_short = match uncached {
-            Uncached::No => false,
+            Uncached::No => handed.is_never_cached,
             Uncached::Off => true,
             Uncached::Absent(key) => short.is_never_stored(&key),
         };
@@ -163,6 +163,8 @@ struct Handed {
     framed: Box<Framed>,
     head: BytesMut,
     is_last: bool,
+    /// Whether it is a request over HTTP/1.1 whose method the cache has no part in.
+    is_never_cached: bool,
     /// How long a read may wait for the client.
     patience: Duration,
 }
@@ -191,7 +193,10 @@ fn hand_over(
     let is_last = is_last || head.rest == Rest::Upgraded;
     // A tunnel may be silent for as long as a connection between requests.
     let patience = if framed.is_tunnel() { timeouts.idle } else { timeouts.body };
-    Ok(Handed { framed, head: head_bytes, is_last, patience })
+    let line = head_bytes[..].split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let is_read = line.starts_with(b"GET ") || line.starts_with(b"HEAD ");
+    let is_never_cached = !is_read && line.ends_with(b" HTTP/1.1") && head.rest != Rest::Upgraded;
+    Ok(Handed { framed, head: head_bytes, is_last, is_never_cached, patience })
 }
 
 impl Handed {
