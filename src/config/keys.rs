@@ -74,6 +74,7 @@ pub const KEYS: &[&str] = &[
     "pool.backends.max_in_flight",
     "pool.max_in_flight",
     "pool.health.path",
+    "pool.health.grpc",
     "pool.health.host",
     "pool.health.interval",
     "pool.health.timeout",

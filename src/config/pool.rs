@@ -22,7 +22,7 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let pool = Pool {
         name: name.clone().unwrap_or_default(),
         backends,
-        health: health::check(section.section("health")),
+        health: health::check(section.section("health"), http2.is_some()),
         ejection: health::ejection(section.section("ejection")),
         slow_start: section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600), defaults::SLOW_START),
         timeouts: timeouts(section.section("timeouts")),

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RETRY_AFTER};
 use pingora::http::RequestHeader;
@@ -64,6 +65,7 @@ impl Attempts {
             deadline: deadlines::until(&exchange, begun),
             told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
+            body: None,
             timeouts: route.pool.config().timeouts.clone(),
             http2: route.pool.config().http2,
             trace: exchange.trace,
@@ -78,7 +80,13 @@ impl Attempts {
         self.wire.deadline = deadlines::until(&self.exchange, begun);
     }
 
-    /// Sends a request without body and waits for a response's head, interim or final.
+    /// The request has this body, all of which is there.
+    pub(super) fn with_body(&mut self, body: Bytes) {
+        self.wire.body = Some(body);
+        self.restart_deadline();
+    }
+
+    /// Sends a request whose body is there, or that has none, and waits for a response's head, interim or final.
     pub(super) async fn ask(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         let begun = clock::now();
         hedge::probe(self, request, begun);

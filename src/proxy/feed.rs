@@ -5,15 +5,18 @@
 
 use std::pin::pin;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pingora::proxy::{ProxyHttp, Session};
-use pingora::{Error, Result};
+use pingora::{Error, ErrorType, Result};
 
 use super::Proxy;
 use super::ctx::Ctx;
 use super::forward::error;
 use super::upload::Writer;
 use crate::upstream::Failure;
+
+/// The largest body of a call that is kept, so that it can be sent again: bytes.
+const KEPT: usize = 64 * 1024;
 
 /// The body of a request on its way from the client.
 pub(super) struct Feed {
@@ -30,8 +33,8 @@ impl Feed {
     }
 
     /// What has been read of it, and the rest.
-    pub(super) fn of(session: &Session, writer: Writer) -> Feed {
-        Feed { writer: Some(writer), read_before: session.as_ref().get_retry_buffer() }
+    pub(super) fn of(read_before: Option<Bytes>, writer: Writer) -> Feed {
+        Feed { writer: Some(writer), read_before }
     }
 
     /// What the backend has to say, unless the client leaves meanwhile.
@@ -68,6 +71,37 @@ impl Feed {
             self.writer = None;
         }
         Ok(())
+    }
+}
+
+/// What has been read of a body.
+pub(super) enum Whole {
+    /// All of it.
+    Is(Bytes),
+    /// The beginning of one that is too large to be kept.
+    IsNot(Bytes),
+}
+
+/// Reads all of a body, if it is small.
+pub(super) async fn whole(
+    proxy: &Proxy,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    read_before: Option<Bytes>,
+) -> Result<Whole> {
+    let mut read = BytesMut::from(read_before.unwrap_or_default());
+    while !session.downstream_session.is_body_done() {
+        if read.len() > KEPT {
+            return Ok(Whole::IsNot(read.freeze()));
+        }
+        let data = session.downstream_session.read_body_or_idle(false).await.map_err(Error::into_down)?;
+        read.extend_from_slice(&data.unwrap_or_default());
+    }
+    let mut counted = Some(read.freeze());
+    proxy.request_body_filter(session, &mut counted, true, ctx).await?;
+    match counted {
+        Some(body) => Ok(Whole::Is(body)),
+        None => Error::e_explain(ErrorType::HTTPStatus(413), "the request's body is too large").map_err(Error::into_down),
     }
 }
 

@@ -17,7 +17,7 @@ use pingora::{Error, ErrorType, Result};
 
 use super::Proxy;
 use super::ctx::Ctx;
-use super::feed::Feed;
+use super::feed::{self, Feed, Whole};
 use super::forward::error;
 use super::session::UpstreamSession;
 use crate::bypass::Bypass;
@@ -95,8 +95,17 @@ impl Proxy {
             upstream.ask(request)?;
             return Ok(Feed::none());
         }
+        let is_safe = ctx.exchange.as_ref().is_some_and(|exchange| exchange.call.is_some_and(|call| call.is_safe));
+        let mut read_before = session.as_ref().get_retry_buffer();
+        if is_safe {
+            // What is small enough to be kept can be asked of two.
+            match feed::whole(self, session, ctx, read_before).await? {
+                Whole::Is(body) => return upstream.ask_with(request, body).map(|()| Feed::none()),
+                Whole::IsNot(read) => read_before = Some(read),
+            }
+        }
         upstream.open(&mut request).await?;
-        Ok(Feed::of(session, upstream.writer()))
+        Ok(Feed::of(read_before, upstream.writer()))
     }
 
     async fn answered(

@@ -88,6 +88,15 @@ impl UpstreamSession {
         Ok(())
     }
 
+    /// The same with a body that is there, so that it can be sent as often as is useful.
+    pub(super) fn ask_with(&mut self, request: Box<RequestHeader>, body: Bytes) -> Result<()> {
+        self.ask(request)?;
+        if let Some(attempts) = &mut self.attempts {
+            attempts.with_body(body);
+        }
+        Ok(())
+    }
+
     /// Takes a request with a body, with its plan in its extensions, and sends its head.
     pub(super) async fn open(&mut self, request: &mut RequestHeader) -> Result<()> {
         let mut attempts = self.attempts_at(request)?;

@@ -71,6 +71,14 @@ impl Stream {
         self.outgoing.push(data)
     }
 
+    /// Sends what waits to be sent.
+    ///
+    /// # Errors
+    /// [`Failure::WriteFailed`] when the backend takes no more of it, or for too long.
+    pub async fn flush(&mut self) -> Result<(), Failure> {
+        self.outgoing.flush().await
+    }
+
     /// Ends the request's body.
     ///
     /// # Errors

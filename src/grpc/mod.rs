@@ -4,6 +4,8 @@
 //! anything that speaks gRPC answers. (gRPC's `doc/PROTOCOL-HTTP2.md` and `doc/statuscodes.md`; the meaning of a status in
 //! terms of HTTP is Envoy's.)
 
+pub mod health;
+
 use std::fmt::Write as _;
 
 use http::header::CONTENT_TYPE;
