@@ -19,6 +19,7 @@ use super::Proxy;
 use super::ctx::Ctx;
 use super::feed::{self, Feed, Whole};
 use super::forward::error;
+use super::respond;
 use super::session::UpstreamSession;
 use crate::bypass::Bypass;
 use crate::upstream::Failure;
@@ -168,10 +169,11 @@ impl Proxy {
         if !is_bodyless && !head.headers.contains_key(CONTENT_LENGTH) {
             head.insert_header(TRANSFER_ENCODING, "chunked")?;
         }
-        // Over HTTP/2 the status of a call may stand in a head, if that is all there is.
-        let is_all = is_whole && ctx.version == Version::HTTP_2;
-        session.write_response_header(head, is_bodyless || is_all).await.map_err(Error::into_down)?;
-        Ok(is_all)
+        if is_whole && ctx.version == Version::HTTP_2 {
+            // The status of a call may stand in a head only if that is all there is.
+            return respond::end_with(session, *head).await.map(|()| true).map_err(Error::into_down);
+        }
+        session.write_response_header(head, is_bodyless).await.map(|()| false).map_err(Error::into_down)
     }
 
     async fn body(

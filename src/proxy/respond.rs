@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, VIA};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 
 use super::caching;
@@ -174,5 +175,10 @@ async fn refuse_call(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) ->
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }
     ctx.headed.get_or_insert_with(clock::now);
-    session.write_response_header(Box::new(response), true).await
+    end_with(session, response).await
+}
+
+/// Sends a head and the end of the answer with it, which over HTTP/2 only a task can say.
+pub(super) async fn end_with(session: &mut Session, head: ResponseHeader) -> Result<()> {
+    session.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await.map(drop)
 }
