@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use support::edge::{Edge, pool};
+use support::edge::{Edge, first_and_second, pool};
 use support::http2::{Answer, Call, Http2Client, Http2Origin, answer, fields};
 use support::{Gate, eventually};
 
@@ -176,7 +176,10 @@ async fn a_backend_whose_calls_fail_is_taken_out() {
     for in_head in [true, false] {
         let bad = Http2Origin::start(move |call| async move { end(call, "14", in_head) }).await;
         let good = Http2Origin::start(|call| async move { end(call, "0", false) }).await;
-        let edge = edge(&[bad.addr(), good.addr()], "ejection = { consecutive = 2 }", "").await;
+        // By weight the bad one is asked as long as it may be.
+        let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h2\"]\n";
+        let keys = "protocol = \"h2\"\nejection = { consecutive = 3 }";
+        let edge = Edge::start(&(listener.to_owned() + &first_and_second(bad.addr(), good.addr(), keys, ""))).await;
         eventually("it is out", || async {
             call(&edge, "/a.B/C").await;
             (edge.state(bad.addr()).await != "healthy").then_some(())
@@ -221,6 +224,21 @@ async fn flaky() -> (Http2Origin, Http2Origin, Arc<AtomicUsize>) {
         }
     };
     (Http2Origin::start(answer.clone()).await, Http2Origin::start(answer).await, calls)
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_breaks_off_has_a_status_all_the_same() {
+    let origin = Http2Origin::start(|mut call: Call| async move {
+        let mut out = call.respond.send_response(head(), false).unwrap();
+        out.send_data(message("half").into(), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        out.send_reset(h2::Reason::INTERNAL_ERROR);
+    })
+    .await;
+    let edge = edge(&[origin.addr()], "", "").await;
+    let answered = call(&edge, "/a.B/C").await;
+    assert_eq!((answered.status, answered.trailer("grpc-status")), (200, "14"));
+    assert_eq!(counted(&edge, "UNAVAILABLE").await, 1.0);
 }
 
 #[tokio::test]

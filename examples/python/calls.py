@@ -7,7 +7,7 @@
 import argparse
 import json
 import os
-import subprocess
+import signal
 import sys
 import tempfile
 import threading
@@ -182,7 +182,7 @@ def checks(client, edge, backends):
     yield "a method that nobody has is unimplemented"
 
     left = float(client.Sleep(b"0", timeout=1.5))
-    expect(0 < left < 1.5, f"{left} s were left")
+    expect(0 < left < 1.6, f"{left} s were left")
     begun = time.monotonic()
     expect(client.code("Sleep", b"5", timeout=0.3).code() == grpc.StatusCode.DEADLINE_EXCEEDED, "no deadline")
     expect(time.monotonic() - begun < 1.5, "the deadline was not kept")
@@ -202,7 +202,6 @@ def checks(client, edge, backends):
 
     watched = client.Watch(b"", timeout=20)
     expect(next(watched) == b"watching", "not watching")
-    name = dict(edge.log()[-1]).get("backend") if edge.log() else None
     backends.kill(0)
     backends.kill(1)
     broken = None
@@ -210,7 +209,7 @@ def checks(client, edge, backends):
         next(watched)
     except grpc.RpcError as e:
         broken = e
-    expect(broken and broken.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL), f"{broken} {name}")
+    expect(broken and broken.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL), str(broken))
     yield "a call whose server dies in its midst fails"
 
     eventually("both are down", lambda: client.code("Get", b"", timeout=5).code() == grpc.StatusCode.UNAVAILABLE)
@@ -290,7 +289,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.serve:
         return serve(arguments.serve[0], int(arguments.serve[1]))
-    threading.Timer(TIME_LIMIT, lambda: os._exit(1)).start() if False else None
+    signal.alarm(TIME_LIMIT)
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)
         with Backends(directory) as backends, Edge(arguments.binary, directory, backends.ports) as edge:

@@ -44,7 +44,11 @@ impl Bypass for Proxy {
                 session.downstream_session.finish().await.ok().flatten().map(|kept| kept.into_parts().0)
             }
             Err(e) => {
+                let has_begun = session.response_written().is_some_and(|head| !head.status.is_informational());
                 let _told = self.fail_to_proxy(&mut session, &e, &mut ctx).await;
+                if has_begun && ctx.version == Version::HTTP_2 {
+                    respond::break_off(&mut session, &mut ctx).await;
+                }
                 self.logging(&mut session, Some(&e), &mut ctx).await;
                 None
             }

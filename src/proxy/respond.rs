@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, VIA};
+use http::{HeaderMap, HeaderValue};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
@@ -181,4 +182,21 @@ async fn refuse_call(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) ->
 /// Sends a head and the end of the answer with it, which over HTTP/2 only a task can say.
 pub(super) async fn end_with(session: &mut Session, head: ResponseHeader) -> Result<()> {
     session.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await.map(drop)
+}
+
+/// Ends an answer over HTTP/2 that cannot be gone on with. A call still gets a status.
+pub(super) async fn break_off(session: &mut Session, ctx: &mut Ctx) {
+    if ctx.exchange.as_ref().is_none_or(|exchange| exchange.call.is_none()) {
+        return session.downstream_session.shutdown().await;
+    }
+    let status = match ctx.ended {
+        Some(Termination::Deadline | Termination::UpstreamTimeout) => grpc::Status::DEADLINE_EXCEEDED,
+        _ => grpc::Status::UNAVAILABLE,
+    };
+    ctx.call = Some(status);
+    let mut fields = HeaderMap::new();
+    fields.insert(grpc::STATUS, u32::from(status.code()).into());
+    fields.insert(grpc::MESSAGE, HeaderValue::from_static("The backend did not end its answer."));
+    // The client may be what has ended.
+    let _gone = session.downstream_session.write_response_trailers(fields).await;
 }
