@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use support::edge::{Edge, first_and_second, pool};
+use support::edge::{Edge, pool};
 use support::http2::{Answer, Call, Http2Client, Http2Origin, answer, fields};
 use support::{Gate, eventually};
 
@@ -176,12 +176,10 @@ async fn a_backend_whose_calls_fail_is_taken_out() {
     for in_head in [true, false] {
         let bad = Http2Origin::start(move |call| async move { end(call, "14", in_head) }).await;
         let good = Http2Origin::start(|call| async move { end(call, "0", false) }).await;
-        // By weight the bad one is asked as long as it may be.
-        let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h2\"]\n";
-        let keys = "protocol = \"h2\"\nejection = { consecutive = 3 }";
-        let edge = Edge::start(&(listener.to_owned() + &first_and_second(bad.addr(), good.addr(), keys, ""))).await;
+        let edge = edge(&[bad.addr(), good.addr()], "ejection = { consecutive = 2 }", "").await;
         eventually("it is out", || async {
-            call(&edge, "/a.B/C").await;
+            // So many at a time that the bad one is asked, too.
+            futures::future::join_all((0..30).map(|_| call(&edge, "/a.B/C"))).await;
             (edge.state(bad.addr()).await != "healthy").then_some(())
         })
         .await;

@@ -228,6 +228,16 @@ async fn who_does_not_speak_http_2_is_said_not_to() {
 }
 
 #[tokio::test]
+async fn an_upgrade_is_refused() {
+    let origin = Http2Origin::start(|call| async move { call.say("ok") }).await;
+    let edge = edge_over(&origin, "").await;
+    let request = Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
+    let answer = edge.fetch(&request).await.expect(501);
+    assert!(answer.text().contains("HTTP/2"), "{answer}");
+    assert_eq!(origin.requests(), 0);
+}
+
+#[tokio::test]
 async fn a_silent_peer_is_asked_whether_it_is_there_and_left_if_it_is_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

@@ -193,10 +193,18 @@ fn hand_over(
     let is_last = is_last || head.rest == Rest::Upgraded;
     // A tunnel may be silent for as long as a connection between requests.
     let patience = if framed.is_tunnel() { timeouts.idle } else { timeouts.body };
-    let line = head_bytes[..].split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let is_read = line.starts_with(b"GET ") || line.starts_with(b"HEAD ");
-    let is_never_cached = !is_read && line.ends_with(b" HTTP/1.1") && head.rest != Rest::Upgraded;
+    let is_never_cached = is_never_cached(&head_bytes);
     Ok(Handed { framed, head: head_bytes, is_last, is_never_cached, patience })
+}
+
+/// Whether the cache has no part in the request with this head by its method, nor pingora's own way, which is that of upgrades
+/// and of clients of HTTP/1.0.
+fn is_never_cached(head: &[u8]) -> bool {
+    let mut lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let first = lines.next().unwrap_or_default();
+    let is_read = first.starts_with(b"GET ") || first.starts_with(b"HEAD ");
+    let is_upgrade = |line: &[u8]| line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"upgrade:"));
+    !is_read && first.ends_with(b" HTTP/1.1") && !lines.any(is_upgrade)
 }
 
 impl Handed {
@@ -231,3 +239,19 @@ fn set_up(session: &mut ServerSession, head: BytesMut, is_last: bool, patience: 
 
 /// How long the rest of a body that nobody wants is read before the connection is given up.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_cache_has_no_part_in_is_known_by_its_head() {
+        let is = |head: &str| is_never_cached(head.as_bytes());
+        assert!(is("POST / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(is("POST /upgrade: HTTP/1.1\r\nX-Upgrade: a\r\n\r\n"));
+        assert!(!is("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(!is("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(!is("POST / HTTP/1.0\r\n\r\n"));
+        assert!(!is("POST / HTTP/1.1\r\nUPGRADE: x\r\n\r\n"));
+    }
+}

@@ -439,7 +439,7 @@ pub(super) mod tests {
             line(&SAMPLE, LogFormat::Json),
             concat!(
                 r#"{"time":"1970-01-01T00:00:00.000Z","client":"127.0.0.1","method":"GET","host":"shop.example","#,
-                r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"bytes":1024,"duration":0.012345,"#,
+                r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"grpc_status":null,"bytes":1024,"duration":0.012345,"#,
                 r#""upstream_time":null,"route":"static","pool":null,"backend":null,"cache":"hit","attempts":0,"#,
                 r#""hedge":null,"priority":"default","queue_time":null,"shed":null,"stale":null,"reason":"done","#,
                 r#""request_id":"4f","trace_id":null,"generation":3}"#,
@@ -454,7 +454,7 @@ pub(super) mod tests {
             line(&SAMPLE, LogFormat::Logfmt),
             concat!(
                 "time=1970-01-01T00:00:00.000Z client=127.0.0.1 method=GET host=shop.example ",
-                r#"path="/a?b=c" protocol=HTTP/1.1 status=200 bytes=1024 duration=0.012345 "#,
+                r#"path="/a?b=c" protocol=HTTP/1.1 status=200 grpc_status=- bytes=1024 duration=0.012345 "#,
                 "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- priority=default queue_time=- shed=- stale=- reason=done ",
                 "request_id=4f trace_id=- generation=3\n"
             )

@@ -22,12 +22,13 @@ use crate::upstream::{Came, Failure};
 
 /// An exchange.
 pub struct Stream {
-    answer: Answer,
     outgoing: Body,
     /// Whether its connection was made for it.
     is_fresh: bool,
     /// Between two reads of a body.
     patience: Duration,
+    // Last: with it its place on the connection is free.
+    answer: Answer,
 }
 
 impl Stream {
