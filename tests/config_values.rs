@@ -337,7 +337,10 @@ fn http_2_is_spoken_where_it_is_asked_for() {
     for (keys, told) in [
         ("protocol = \"h3\"", "pool.protocol: expected \"h1\" or \"h2\", found \"h3\""),
         ("http2 = { max_streams = 5 }", "pool.http2: is not used, since `protocol` is not \"h2\""),
-        ("protocol = \"h2\"\nhttp2 = { max_streams = 0 }", "pool.http2.max_streams: expected a whole number from 1 to 1000"),
+        (
+            "protocol = \"h2\"\nhttp2 = { max_streams = 0 }",
+            "pool.http2.max_streams: expected a whole number from 1 to 1000",
+        ),
         ("protocol = \"h2\"\nkeepalive = false", "pool.keepalive: cannot be false with `protocol = \"h2\"`"),
         ("health = { grpc = \"\" }", "pool.health.grpc: is asked by gRPC, which needs `protocol = \"h2\"`"),
         ("protocol = \"h2\"\nhealth = { grpc = \"\", path = \"/\" }", "pool.health.path: is of a check by GET"),

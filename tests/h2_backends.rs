@@ -210,7 +210,10 @@ async fn a_reset_is_a_failure_of_that_request_alone() {
     let others = ask_at_once(&edge, 3);
     gate.arrived(3).await;
     let answer = edge.get("/bad").await.expect(502);
-    assert!(answer.header("Proxy-Status").is_some_and(|told| told.contains("error=http_response_incomplete")), "{answer}");
+    assert!(
+        answer.header("Proxy-Status").is_some_and(|told| told.contains("error=http_response_incomplete")),
+        "{answer}"
+    );
     gate.open();
     for answer in others {
         answer.await.unwrap().expect(200);

@@ -16,7 +16,9 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let http2 = http2::read(&mut section);
     let keepalive = section.boolean("keepalive", true);
     if http2.is_some() && !keepalive {
-        section.spot_of("keepalive").error("cannot be false with `protocol = \"h2\"`, whose connections are shared by requests");
+        section
+            .spot_of("keepalive")
+            .error("cannot be false with `protocol = \"h2\"`, whose connections are shared by requests");
     }
     let max_in_flight = section.optional("max_in_flight").and_then(|value| backend::max_in_flight(&value));
     let pool = Pool {

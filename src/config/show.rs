@@ -15,9 +15,9 @@ use super::purge::shown_field;
 use super::tracing::{PROTOCOLS, TRUSTS};
 use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
 use super::{
-    Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, HealthQuestion, Hedge, IfSlow,
-    Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, Purge, Retry, Route, RouteCache, Server, Tls,
-    TlsVersion, Tracing,
+    Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, HealthQuestion,
+    Hedge, IfSlow, Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, Purge, Retry, Route, RouteCache,
+    Server, Tls, TlsVersion, Tracing,
 };
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};

@@ -143,7 +143,8 @@ pub struct SafeMethods(Vec<String>);
 impl SafeMethods {
     /// Whether a text names a method, `/package.Service/Method`, or all of a service, `/package.Service/*`.
     pub fn is_pattern(text: &str) -> bool {
-        let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._".contains(&b));
+        let part =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._".contains(&b));
         let mut parts = text.strip_prefix('/').unwrap_or_default().splitn(2, '/');
         parts.next().is_some_and(part) && parts.next().is_some_and(|method| method == "*" || part(method))
     }

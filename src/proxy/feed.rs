@@ -101,7 +101,9 @@ pub(super) async fn whole(
     proxy.request_body_filter(session, &mut counted, true, ctx).await?;
     match counted {
         Some(body) => Ok(Whole::Is(body)),
-        None => Error::e_explain(ErrorType::HTTPStatus(413), "the request's body is too large").map_err(Error::into_down),
+        None => {
+            Error::e_explain(ErrorType::HTTPStatus(413), "the request's body is too large").map_err(Error::into_down)
+        }
     }
 }
 

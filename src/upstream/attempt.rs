@@ -55,7 +55,19 @@ impl Attempt {
     ) -> Attempt {
         let nth = backend.sent();
         let (trial, outcome, entry) = (Some(trial), Outcome::Open, Entry::default());
-        Attempt { pool, backend, route, trial, started: now, kind, nth, is_tunnel: false, asked: Asked::Plainly, outcome, entry }
+        Attempt {
+            pool,
+            backend,
+            route,
+            trial,
+            started: now,
+            kind,
+            nth,
+            is_tunnel: false,
+            asked: Asked::Plainly,
+            outcome,
+            entry,
+        }
     }
 
     /// The backend asked.

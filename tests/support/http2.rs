@@ -115,8 +115,7 @@ impl Http2Origin {
             requests: Arc::default(),
             leaving: watch::Sender::new(false),
         };
-        let (connections, open, requests) =
-            (origin.connections.clone(), origin.open.clone(), origin.requests.clone());
+        let (connections, open, requests) = (origin.connections.clone(), origin.open.clone(), origin.requests.clone());
         let (settings, answer, leaving) = (settings.clone(), Arc::new(answer), origin.leaving.subscribe());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn two_lengths_are_none() {
-        for lengths in [&[("content-length", "3"), ("content-length", "3")], &[("content-length", "3"), ("content-length", "4")]] {
+        for lengths in
+            [&[("content-length", "3"), ("content-length", "3")], &[("content-length", "3"), ("content-length", "4")]]
+        {
             assert_eq!(of(StatusCode::OK, &fields(lengths)).unwrap_err(), Failure::InvalidResponse);
         }
     }
