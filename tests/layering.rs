@@ -51,15 +51,22 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("last_word", &["units"]),
     ("bypass", &[]),
     ("pace", &[]),
+    ("postscript", &["trailers"]),
     ("caller", &[]),
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
-    ("upstream", &["tail", "balance", "config", "telemetry", "clock", "units", "endpoint", "certificate"]),
+    (
+        "upstream",
+        &["tail", "balance", "grpc", "config", "telemetry", "clock", "trailers", "units", "endpoint", "certificate"],
+    ),
     ("store", &["cache", "config", "clock", "units"]),
-    ("telemetry", &["coding", "config", "cache", "tail", "trace", "clock", "units"]),
+    ("telemetry", &["coding", "config", "cache", "grpc", "tail", "trace", "clock", "units"]),
     ("listener", &["certificate", "config", "endpoint"]),
     ("certificate", &[]),
     ("endpoint", &[]),
-    ("config", &["certificate", "endpoint", "clock", "routing", "cache", "tail", "balance", "trace", "uri", "units"]),
+    (
+        "config",
+        &["certificate", "endpoint", "clock", "routing", "cache", "tail", "balance", "grpc", "trace", "uri", "units"],
+    ),
     ("routing", &["uri", "units"]),
     ("cache", &["uri", "units"]),
     ("balance", &["tail", "units"]),
@@ -68,6 +75,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("coding", &["cache"]),
     ("uri", &[]),
     ("trace", &["units"]),
+    ("trailers", &[]),
+    ("grpc", &[]),
     ("units", &[]),
     ("lib", &[]),
 ];
@@ -96,6 +105,7 @@ const MIDDLE: &[&str] = &[
     "bypass",
     "last_word",
     "pace",
+    "postscript",
     "caller",
     "store",
     "snapshot",
@@ -106,6 +116,8 @@ const MIDDLE: &[&str] = &[
     "cache",
     "tail",
     "trace",
+    "trailers",
+    "grpc",
     "balance",
     "routing",
     "uri",
@@ -113,7 +125,7 @@ const MIDDLE: &[&str] = &[
 ];
 
 /// Modules that decide and do nothing else.
-const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "uri", "units"];
+const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "trailers", "grpc", "uri", "units"];
 
 /// Lines a file may have before its tests.
 const LONGEST: usize = 500;

@@ -86,6 +86,11 @@ pub const HEALTH_FALL: u64 = 3;
 /// `pool.slow_start`
 pub const SLOW_START: Duration = Duration::from_secs(10);
 
+/// `pool.http2.max_streams`: what most servers allow.
+pub const STREAMS: u64 = 100;
+/// `pool.http2.ping_timeout`
+pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// `pool.timeouts.connect`
 pub const CONNECT: Duration = Duration::from_secs(2);
 /// `pool.timeouts.first_byte`

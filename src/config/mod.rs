@@ -14,6 +14,7 @@ mod diff;
 mod error;
 mod file;
 mod health;
+mod http2;
 mod keys;
 mod listener;
 mod load;
@@ -43,6 +44,7 @@ use ipnet::IpNet;
 
 use crate::certificate::ClientIdentity;
 use crate::endpoint::Endpoint;
+use crate::grpc::SafeMethods;
 use crate::routing::{HostPattern, PathPattern};
 use crate::units::{Ratio, Weight};
 use crate::{cache, tail};
@@ -250,6 +252,8 @@ pub struct Pool {
     pub tell_deadline: bool,
     /// Whether each connection begins with a PROXY header for the client, and of which version.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// How HTTP/2 is spoken to the backends; nothing for HTTP/1.1.
+    pub http2: Option<Http2>,
     /// TLS to the backends, if any.
     pub tls: Option<Tls>,
     /// `[pool.tail] retry`
@@ -291,11 +295,31 @@ pub struct Backend {
     pub max_in_flight: Option<u32>,
 }
 
+/// `protocol = "h2"` and `http2 = { … }`: many requests at a time on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Http2 {
+    /// Requests at a time on one connection, 1 to 1000; the backend may allow fewer.
+    pub max_streams: u32,
+    /// How often a backend is asked whether it is there while requests wait for it, if it is.
+    pub ping_interval: Option<Duration>,
+    /// How long its answer may take.
+    pub ping_timeout: Duration,
+}
+
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthQuestion {
+    /// For this origin-form path, e.g. `/healthz`.
+    Get(String),
+    /// How this service is, by `grpc.health.v1.Health/Check`; empty for the server as a whole.
+    Grpc(String),
+}
+
 /// `health = { … }`: a GET every `interval` to every backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
-    /// Origin-form path, e.g. `/healthz`.
-    pub path: String,
+    /// What is asked.
+    pub question: HealthQuestion,
     /// `Host` sent; the backend's own address when `None`.
     pub host: Option<String>,
     /// From one check's start to the next's.
@@ -404,6 +428,8 @@ pub struct Route {
     pub hedge: Hedge,
     /// Whether a body that stalls is fetched to its end from another backend.
     pub rescue: bool,
+    /// `[route.grpc] safe_methods`: calls that may be asked more than once.
+    pub safe_methods: SafeMethods,
     /// How many requests are admitted; `None`: all.
     pub rate: Option<tail::rate::Params>,
     /// `[route.compression]`; `None`: bodies pass in the coding they come in.

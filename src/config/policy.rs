@@ -14,6 +14,7 @@ use super::value::Value;
 use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, compression, defaults, purge, rate, units};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
+use crate::grpc::SafeMethods;
 use crate::tail;
 use crate::tail::class::Class;
 
@@ -26,6 +27,7 @@ pub(super) struct Policy {
     priority_header: Option<HeaderName>,
     hedge: Option<Hedge>,
     rescue: Option<bool>,
+    safe_methods: Option<SafeMethods>,
     /// Written: limits, or `"off"`.
     rate: Option<Option<tail::rate::Params>>,
     /// Written: what is compressed, or `"off"`.
@@ -95,6 +97,7 @@ impl Policy {
             Some(table) => present(table, compression::read).map(Some),
             None => Some(None),
         };
+        let safe_methods = present(section.section("grpc"), grpc_of);
         let mut cache = section.section("cache");
         let policy = Policy {
             timeout,
@@ -103,6 +106,7 @@ impl Policy {
             priority_header,
             hedge,
             rescue,
+            safe_methods,
             rate,
             compression,
             enabled: cache.optional("enabled").and_then(|value| value.boolean()),
@@ -141,6 +145,7 @@ impl Policy {
             priority_header: self.priority_header.or(base.priority_header),
             hedge: self.hedge.or(base.hedge),
             rescue: self.rescue.or(base.rescue),
+            safe_methods: self.safe_methods.or(base.safe_methods),
             rate: self.rate.or(base.rate),
             compression: self.compression.or(base.compression),
             enabled: self.enabled.or(base.enabled),
@@ -181,6 +186,10 @@ impl Policy {
 
     pub(super) fn rescue(&self) -> bool {
         self.rescue.unwrap_or(defaults::RESCUE)
+    }
+
+    pub(super) fn safe_methods(&self) -> SafeMethods {
+        self.safe_methods.clone().unwrap_or_default()
     }
 
     pub(super) fn rate(&self) -> Option<tail::rate::Params> {
@@ -231,6 +240,23 @@ fn priority_header(value: &Value<'_>) -> Option<HeaderName> {
         return None;
     }
     Some(field)
+}
+
+/// Reads `{ safe_methods = ["/package.Service/Method", "/package.Service/*"] }`.
+fn grpc_of(mut section: Section<'_>) -> SafeMethods {
+    const METHOD: &str = "a method such as \"/package.Service/Method\", or all of a service, \"/package.Service/*\"";
+    let list = section.optional("safe_methods");
+    let methods = list.map(|value| value.list(&format!("a list of {METHOD}"))).unwrap_or_default();
+    let method = |value: &Value<'_>| match value.as_text().filter(|text| SafeMethods::is_pattern(text)) {
+        Some(text) => Some(text.to_owned()),
+        None => {
+            value.expected(METHOD);
+            None
+        }
+    };
+    let methods = methods.iter().filter_map(method).collect();
+    section.finish();
+    SafeMethods::new(methods)
 }
 
 fn present<'a, T>(section: Section<'a>, read: impl FnOnce(Section<'a>) -> T) -> Option<T> {

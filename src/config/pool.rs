@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::read::{Located, Section};
 use super::server::TIMEOUT;
-use super::{Pool, ProxyVersion, UpstreamTimeouts, backend, defaults, health, pool_tail};
+use super::{Pool, ProxyVersion, UpstreamTimeouts, backend, defaults, health, http2, pool_tail};
 
 /// Reads one `[[pool]]`; `None` when it has no usable name, under which alone it could be referred to.
 pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
@@ -17,18 +17,31 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let proxy_protocol = section
         .optional("proxy_protocol")
         .and_then(|value| value.word(&[("v1", Some(ProxyVersion::V1)), ("v2", Some(ProxyVersion::V2)), ("off", None)]));
+    let http2 = http2::read(&mut section);
+    let keepalive = section.boolean("keepalive", true);
+    if http2.is_some() && !keepalive {
+        section
+            .spot_of("keepalive")
+            .error("cannot be false with `protocol = \"h2\"`, whose connections are shared by requests");
+    }
+    if http2.is_some() && proxy_protocol.flatten().is_some() {
+        section
+            .spot_of("proxy_protocol")
+            .error("cannot be used with `protocol = \"h2\"`, whose connections are shared by requests of many clients");
+    }
     let max_in_flight = section.optional("max_in_flight").and_then(|value| backend::max_in_flight(&value));
     let pool = Pool {
         name: name.clone().unwrap_or_default(),
         backends,
-        health: health::check(section.section("health")),
+        health: health::check(section.section("health"), http2.is_some()),
         ejection: health::ejection(section.section("ejection")),
         slow_start: section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600), defaults::SLOW_START),
         timeouts: timeouts(section.section("timeouts")),
-        keepalive: section.boolean("keepalive", true),
         proxy_protocol: proxy_protocol.flatten(),
         tell_deadline: section.boolean("tell_deadline", true),
         tls,
+        keepalive,
+        http2,
         retry: tail.retry,
         hedge: tail.hedge,
         probation: tail.probation,

@@ -15,9 +15,9 @@ use super::purge::shown_field;
 use super::tracing::{PROTOCOLS, TRUSTS};
 use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
 use super::{
-    Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, Hedge, IfSlow,
-    Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, ProxyVersion, Purge, Retry, Route, RouteCache,
-    Server, Tls, TlsVersion, Tracing,
+    Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, HealthQuestion,
+    Hedge, IfSlow, Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, ProxyVersion, Purge, Retry, Route,
+    RouteCache, Server, Tls, TlsVersion, Tracing,
 };
 use crate::cache::compression::Params;
 use crate::cache::freshness::Ttl;
@@ -231,6 +231,7 @@ fn pool(pool: &Pool) -> Value {
         "slow_start": time(pool.slow_start),
         "keepalive": pool.keepalive,
         "tell_deadline": pool.tell_deadline,
+        "protocol": if pool.http2.is_some() { "h2" } else { "h1" },
         "proxy_protocol": pool.proxy_protocol.map_or("off", ProxyVersion::as_str),
         "timeouts": {
             "connect": time(timeouts.connect),
@@ -253,6 +254,13 @@ fn pool(pool: &Pool) -> Value {
     }
     if let Some(check) = &pool.health {
         shown["health"] = health(check);
+    }
+    if let Some(config) = &pool.http2 {
+        shown["http2"] = json!({
+            "max_streams": config.max_streams,
+            "ping_interval": time(config.ping_interval.unwrap_or_default()),
+            "ping_timeout": time(config.ping_timeout),
+        });
     }
     if let Some(config) = &pool.tls {
         shown["tls"] = tls(config);
@@ -309,13 +317,18 @@ fn probation(probation: &probation::Params) -> Value {
 fn health(check: &HealthCheck) -> Value {
     let range = |(low, high): &(u16, u16)| if low == high { low.to_string() } else { format!("{low}-{high}") };
     let mut shown = json!({
-        "path": check.path,
         "interval": time(check.interval),
         "timeout": time(check.timeout),
-        "expect": check.expect.iter().map(range).collect::<Vec<_>>(),
         "rise": check.rise,
         "fall": check.fall,
     });
+    match &check.question {
+        HealthQuestion::Get(path) => {
+            shown["path"] = json!(path);
+            shown["expect"] = check.expect.iter().map(range).collect::<Vec<_>>().into();
+        }
+        HealthQuestion::Grpc(service) => shown["grpc"] = json!(service),
+    }
     if let Some(host) = &check.host {
         shown["host"] = json!(host);
     }
@@ -349,6 +362,7 @@ fn route(route: &Route) -> Value {
             Hedge::Off => "off",
         },
         "rescue": route.rescue,
+        "grpc": { "safe_methods": route.safe_methods.patterns() },
         "rate": rate(route.rate.as_ref()),
         "compression": compression(route.compression.as_ref()),
         "cache": cache(&route.cache),

@@ -1,6 +1,6 @@
-//! Where a chunked body ends (RFC 9112 §7.1), byte by byte and without keeping any.
+//! Where a chunked body ends (RFC 9112 §7.1), byte by byte; of its bytes only the lines of its trailers are kept.
 //!
-//! Pingora decodes the chunks; this only keeps it from reading past them into the next request. What is not framed as
+//! Pingora decodes the chunks; this keeps it from reading past them into the next request, and hears what it drops. What is not framed as
 //! the RFC says has no end here: all of it is passed on, and pingora refuses it.
 
 /// How far into the framing the bytes seen so far have come.
@@ -34,8 +34,9 @@ impl Chunks {
     /// Before the first byte.
     pub(super) const START: Chunks = Chunks::Size(None);
 
-    /// How many of `bytes`, from the front, belong to the body.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
+    /// How many of `bytes`, from the front, belong to the body. The lines of its trailers are put into `trailers`, but for
+    /// what is more than there may be.
+    pub(super) fn take(&mut self, bytes: &[u8], trailers: &mut Vec<u8>) -> usize {
         let mut at = 0;
         while at < bytes.len() && *self != Chunks::Done {
             match *self {
@@ -50,6 +51,10 @@ impl Chunks {
                 }
                 state => {
                     *self = state.after(bytes[at]);
+                    let is_line = matches!(state, Chunks::TrailerStart | Chunks::Trailer) && *self != Chunks::LastFeed;
+                    if is_line && trailers.len() <= crate::trailers::MAX {
+                        trailers.push(bytes[at]);
+                    }
                     at += 1;
                 }
             }
@@ -90,7 +95,7 @@ mod tests {
 
     fn end(bytes: &[u8]) -> (usize, Chunks) {
         let mut chunks = Chunks::START;
-        (chunks.take(bytes), chunks)
+        (chunks.take(bytes, &mut Vec::new()), chunks)
     }
 
     #[test]
@@ -98,6 +103,17 @@ mod tests {
         for body in ["0\r\n\r\n", "3\r\nabc\r\n0\r\n\r\n", "A;x=\"y\"\r\n0123456789\r\n0\r\nX: y\r\nZ: a\r\n\r\n"] {
             let next = format!("{body}GET / HTTP/1.1\r\n");
             assert_eq!(end(next.as_bytes()), (body.len(), Chunks::Done), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn the_lines_of_trailers_are_kept() {
+        for step in 1..20 {
+            let (mut chunks, mut trailers) = (Chunks::START, Vec::new());
+            b"1\r\na\r\n0;x\r\nX: y\r\nZ: a\r\n\r\n".chunks(step).for_each(|part| {
+                chunks.take(part, &mut trailers);
+            });
+            assert_eq!((chunks, &trailers[..]), (Chunks::Done, &b"X: y\r\nZ: a\r\n"[..]));
         }
     }
 
@@ -125,8 +141,9 @@ mod tests {
             body.extend(b"POST /next");
             let cut = cut.min(body.len());
             let mut chunks = Chunks::START;
-            let first = chunks.take(&body[..cut]);
-            let second = if first == cut { chunks.take(&body[cut..]) } else { 0 };
+            let mut trailers = Vec::new();
+            let first = chunks.take(&body[..cut], &mut trailers);
+            let second = if first == cut { chunks.take(&body[cut..], &mut trailers) } else { 0 };
             prop_assert_eq!((first + second, chunks), (len, Chunks::Done));
         }
     }

@@ -27,6 +27,8 @@ use super::overdue::Overdue;
 use crate::clock;
 use crate::last_word::LastWord;
 use crate::pace::Pace;
+use crate::postscript::Postscript;
+use crate::trailers;
 use crate::units::Tick;
 
 /// Bytes of the next requests kept while a response is pending; then the client waits.
@@ -58,6 +60,11 @@ pub(super) struct Framed {
     stall: Option<(Tick, Pin<Box<tokio::time::Sleep>>)>,
     /// How long writes of the present request have waited for the client.
     pace: Pace,
+    /// The fields after its bodies: their lines as they come, and where they are left.
+    trailers: Vec<u8>,
+    postscript: Postscript,
+    /// How far the answer's body has come, if fields may follow it.
+    answered: Option<Chunks>,
     /// The answer in case that none comes in time.
     overdue: Overdue,
     /// Whom the peer speaks for, if it has said so.
@@ -78,6 +85,9 @@ impl Framed {
             patience: linger::TIME,
             stall: None,
             pace: Pace::default(),
+            trailers: Vec::new(),
+            postscript: Postscript::default(),
+            answered: None,
             overdue: Overdue::default(),
             told: None,
             holds_back: false,
@@ -104,6 +114,11 @@ impl Framed {
     /// Where the client's slowness is noted.
     pub(super) fn pace(&self) -> Pace {
         self.pace.clone()
+    }
+
+    /// Where fields after bodies are taken and left.
+    pub(super) fn postscript(&self) -> Postscript {
+        self.postscript.clone()
     }
 
     /// How long one write may wait for the client.
@@ -146,7 +161,26 @@ impl Framed {
         };
         restore_date(&first[..length], &mut self.held);
         self.head_due = is_interim(first);
+        let has_room = !self.head_due && self.postscript.is_wanted() && is_chunked(&first[..length]);
+        self.answered = has_room.then_some(Chunks::START);
         Some(length)
+    }
+
+    /// Puts the fields that are left for it before the end of the answer's body, if that is what is written: its length.
+    fn take_end(&mut self, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
+        const LAST: &[u8] = b"0\r\n\r\n";
+        if self.answered != Some(Chunks::START) {
+            return None;
+        }
+        let mut written = bufs.iter().filter(|buf| !buf.is_empty());
+        let is_end = written.next().is_some_and(|first| **first == *LAST) && written.next().is_none();
+        let fields = if is_end { self.postscript.take()? } else { return None };
+        let mut lines = b"0\r\n".to_vec();
+        trailers::write(&fields, &mut lines);
+        self.held.extend_from_slice(&lines);
+        self.held.extend_from_slice(b"\r\n");
+        self.answered = None;
+        Some(LAST.len())
     }
 
     fn poll_write_held(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -185,6 +219,9 @@ impl Framed {
         self.rest = rest;
         self.head_due = true;
         self.pace.clear();
+        self.trailers.clear();
+        self.postscript.clear();
+        self.answered = None;
         self.overdue.begin();
     }
 
@@ -281,7 +318,13 @@ impl Framed {
             ready!(self.poll_ahead(cx))?;
         }
         let front = self.ahead.len().min(buf.remaining());
-        let n = chunks.take(&self.ahead[..front]);
+        let n = chunks.take(&self.ahead[..front], &mut self.trailers);
+        if chunks == Chunks::Done && !self.trailers.is_empty() {
+            // What are no fields is dropped, as pingora drops all of them.
+            if let Ok(fields) = trailers::parse(&self.trailers) {
+                self.postscript.receive(fields);
+            }
+        }
         buf.put_slice(&self.ahead[..n]);
         self.ahead.advance(n);
         self.rest = Rest::Chunked(chunks);
@@ -345,6 +388,21 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
     starts.then(|| bytes.windows(END.len()).position(|window| window == END).map(|at| at + END.len()))?
 }
 
+/// Whether the body after this head is chunked.
+fn is_chunked(head: &[u8]) -> bool {
+    const FIELD: &[u8] = b"\ntransfer-encoding: chunked\r";
+    head.windows(FIELD.len()).any(|window| window.eq_ignore_ascii_case(FIELD))
+}
+
+/// Follows the body through the first `n` bytes of what was written.
+fn follow(chunks: &mut Chunks, bufs: &[io::IoSlice<'_>], mut n: usize) {
+    for buf in bufs {
+        let part = n.min(buf.len());
+        chunks.take(&buf[..part], &mut Vec::new());
+        n -= part;
+    }
+}
+
 /// Whether another head follows this one: an interim response (RFC 9110 §15.2) but for 101, after which HTTP has ended.
 fn is_interim(head: &[u8]) -> bool {
     matches!(head.get(9..12), Some([b'1', rest @ ..]) if rest != b"01")
@@ -392,7 +450,13 @@ impl AsyncWrite for Framed {
         if let Some(taken) = self.take_head(bufs) {
             return Poll::Ready(Ok(taken));
         }
+        if let Some(taken) = self.take_end(bufs) {
+            return Poll::Ready(Ok(taken));
+        }
         let written = self.poll_write_held(cx, bufs);
+        if let (Some(chunks), Poll::Ready(Ok(n))) = (&mut self.answered, &written) {
+            follow(chunks, bufs, *n);
+        }
         self.unless_stalled(cx, written)
     }
 

@@ -22,7 +22,7 @@ use crate::clock;
 use crate::last_word::LastWord;
 use crate::tail::deadline::{self, Deadline};
 use crate::units::Tick;
-use crate::upstream::h1::request;
+use crate::upstream::Fields;
 
 // As text: pingora sends a field in the spelling it was given.
 const X_REQUEST_TIMEOUT_MS: &str = "X-Request-Timeout-Ms";
@@ -101,26 +101,29 @@ pub(super) fn leave_last_word(session: &Session, ctx: &mut Ctx, exchange: &Excha
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
     millis: bool,
-    grpc: bool,
+    /// The end of a call.
+    grpc: Option<Deadline>,
 }
 
 impl Told {
     /// What the pool is told, and in the client's way too.
     pub(super) fn of(exchange: &Exchange) -> Told {
-        let millis = exchange.route.pool.config().tell_deadline;
-        Told { millis, grpc: millis && exchange.patience.is_some_and(|patience| patience.grpc) }
+        let pool = exchange.route.pool.config();
+        let patience = exchange.patience.filter(|patience| patience.grpc && pool.tell_deadline);
+        // To the end of the call, where the route's time is to the head of an answer: a stream may go on for longer.
+        let total = Deadline::new(exchange.started, pool.timeouts.total);
+        Told { millis: pool.tell_deadline, grpc: patience.map(|patience| patience.deadline.earlier(total)) }
     }
 
-    /// The lines that say what is `left`, for a head that is sent now.
-    pub(super) fn lines(self, left: Duration) -> Vec<u8> {
-        let mut lines = Vec::new();
+    /// Says what is `left`, in a head that is sent now.
+    pub(super) fn tell(self, fields: &mut Fields<'_>, left: Duration) {
         if self.millis {
-            request::add(&mut lines, X_REQUEST_TIMEOUT_MS, deadline::show_millis(left));
+            fields.add(X_REQUEST_TIMEOUT_MS, deadline::show_millis(left));
         }
-        if self.grpc {
-            request::add(&mut lines, GRPC_TIMEOUT.as_str(), deadline::show_grpc(left));
+        if let Some(end) = self.grpc {
+            let left = end.left(clock::now()).unwrap_or_default();
+            fields.add(GRPC_TIMEOUT.as_str(), deadline::show_grpc(left));
         }
-        lines
     }
 }
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use super::deadlines::Patience;
 use super::rescue;
 use super::resume::Resume;
 use crate::cache::validate::Mismatch;
 use crate::clock;
+use crate::grpc;
 use crate::snapshot::Route;
 use crate::tail::race::{Hedge, NoHedge};
 use crate::telemetry::{Trace, Visits};
@@ -30,6 +31,8 @@ pub struct Exchange {
     pub route: Arc<Route>,
     /// Whether a repeated attempt is harmless (RFC 9110 §9.2.2).
     pub idempotent: bool,
+    /// Whether it is a gRPC call, and its method is safe.
+    pub call: Option<Call>,
     /// When a 304 is an answer.
     pub condition: Condition,
     /// Whether the stored response is asked about by HEAD, since the client wants no more than its head.
@@ -66,6 +69,8 @@ pub struct Exchange {
     refused: Notify,
     /// Tells the session that an interim response is on its way to the client.
     passed_on: Notify,
+    /// Whether the answer is stored, once that is decided.
+    stored: SetOnce<bool>,
 }
 
 impl Exchange {
@@ -74,6 +79,7 @@ impl Exchange {
         Exchange {
             route,
             idempotent,
+            call: None,
             condition,
             by_head: false,
             resume: None,
@@ -92,7 +98,13 @@ impl Exchange {
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
+            stored: SetOnce::new(),
         }
+    }
+
+    /// It is a gRPC call.
+    pub(super) fn calling(self, call: Option<Call>) -> Exchange {
+        Exchange { call, ..self }
     }
 
     /// The stored response is asked about by HEAD.
@@ -165,10 +177,28 @@ impl Exchange {
         self.passed_on.notify_one();
     }
 
+    /// Whether the answer is stored is decided.
+    pub fn decide(&self, stored: bool) {
+        // It is decided once for each head that is sent; the first is the one that came.
+        let _known = self.stored.set(stored);
+    }
+
+    /// Whether the answer is stored; returns when that is decided, as it is where its head is sent.
+    pub async fn is_stored(&self) -> bool {
+        self.for_all && *self.stored.wait().await
+    }
+
     /// Returns when the last interim response is on its way to the client.
     pub async fn interim_passed_on(&self) {
         self.passed_on.notified().await;
     }
+}
+
+/// A gRPC call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Whether the route says that its method may be asked more than once.
+    pub is_safe: bool,
 }
 
 /// What the request upstream is conditional on.
@@ -201,6 +231,8 @@ pub struct Seen {
     pub spliced: Option<StatusCode>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
+    /// The status of the call, if it was one, from the last answer that came.
+    pub call: Option<grpc::Status>,
     /// What became of the copy of a late request.
     pub hedge: Hedge,
     /// How long the request had waited when it was copied.

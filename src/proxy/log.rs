@@ -16,6 +16,7 @@ use crate::cache::compression;
 use crate::cache::status::{Path, StaleUse};
 use crate::clock;
 use crate::edge::Edge;
+use crate::grpc;
 use crate::last_word::LastWord;
 use crate::tail::queue::Shed;
 use crate::telemetry::slow::{self, SlowRequest};
@@ -115,6 +116,7 @@ fn upstream_fault(failure: Failure, session: &Session, ctx: &Ctx) -> Refusal {
     ::log::warn!("{}: pool {pool}, backend {backend}: {}", session.request_summary(), failure.as_str());
     let sentence = match failure {
         Failure::NoBackend | Failure::DnsError => "No backend is available for this request.",
+        Failure::NotHttp2 => "The backend does not speak HTTP/2.",
         _ if failure.status() == 504 => "The backend did not answer in time.",
         _ => "The backend did not give a valid answer.",
     };
@@ -172,6 +174,9 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     let method = &session.req_header().method;
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(method), status, cache, duration);
+    if let Some(status) = call(ctx) {
+        counters.called(status);
+    }
     if let Some(headed) = ctx.headed {
         counters.first_byte(headed.since(ctx.started));
     }
@@ -196,6 +201,11 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     ctx.trace_id = traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
     time(counters, ctx, &request, &line, timeline);
     write(edge, ctx, &request, &line, Some(&session.req_header().headers));
+}
+
+/// The status of a gRPC call, if it was one: the edge's, or the backend's.
+fn call(ctx: &Ctx) -> Option<grpc::Status> {
+    ctx.call.or_else(|| ctx.exchange.as_ref()?.seen.lock().call)
 }
 
 /// A refresh has ended.
@@ -301,6 +311,7 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line, headers: Op
         path,
         protocol: request.protocol,
         status: line.status,
+        grpc_status: call(ctx).map(grpc::Status::as_str),
         bytes: request.bytes,
         duration: line.duration,
         upstream_time,

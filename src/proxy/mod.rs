@@ -11,6 +11,7 @@ mod ctx;
 mod deadlines;
 mod exchange;
 pub mod explain;
+mod feed;
 mod flights;
 mod forms;
 mod forward;
@@ -310,6 +311,9 @@ impl ProxyHttp for Proxy {
         if caching::is_kept_whole(session, self.cache.store, response) {
             // A slow reader then holds up neither the fill nor those who read it along.
             session.set_proxy_tasks_enabled(true);
+        }
+        if let Some(exchange) = &ctx.exchange {
+            exchange.decide(session.cache.enabled() && !session.cache.bypassing());
         }
         recode::apply(&self.cache, session, ctx, response, plan);
         if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {

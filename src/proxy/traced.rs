@@ -20,6 +20,7 @@ use crate::telemetry::{Entry, Phase, Recorded, Timeline, Trace};
 use crate::trace::context::Parent;
 use crate::trace::sampling::End;
 use crate::trace::{baggage, state};
+use crate::upstream::Fields;
 
 // As text: pingora sends a field in the spelling it was given.
 const TRACEPARENT: &str = "traceparent";
@@ -64,13 +65,11 @@ pub(super) fn tell(trace: Option<Trace>, entry: &Entry, request: &mut RequestHea
     }
 }
 
-/// The same as a line of a head that is sent now.
-pub(super) fn tell_in(lines: &mut Vec<u8>, trace: Option<Trace>, entry: &Entry) {
+/// The same in a head that is sent now.
+pub(super) fn tell_in(fields: &mut Fields<'_>, trace: Option<Trace>, entry: &Entry) {
     if let Some((trace, nth)) = trace.zip(entry.place()) {
-        lines.extend_from_slice(TRACEPARENT.as_bytes());
-        lines.extend_from_slice(b": ");
-        lines.extend_from_slice(value_of(&trace.told(nth)).as_bytes());
-        lines.extend_from_slice(b"\r\n");
+        let parent = trace.told(nth);
+        fields.add(TRACEPARENT, std::str::from_utf8(&parent.value()).unwrap_or_default());
     }
 }
 

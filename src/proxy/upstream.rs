@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TE, TRANSFER_ENCODING,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
@@ -13,7 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::caching::{self, Shared};
 use super::ctx::Ctx;
-use super::exchange::{Condition, Exchange, ExchangeRef};
+use super::exchange::{Call, Condition, Exchange, ExchangeRef};
 use super::hedge;
 use super::resume::{self, Resume};
 use super::{deadlines, identity, reported, rescue, traced};
@@ -22,21 +22,22 @@ use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
 use crate::config::Hedge;
+use crate::grpc;
+use crate::postscript::Postscript;
 use crate::snapshot::Route;
 use crate::tail::race::NoHedge;
 use crate::tail::signals::Kind;
 use crate::telemetry::visits;
+use crate::trailers;
 use crate::upstream::{Failure, introduced};
 
-/// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us. `TE` and `Trailer` go too: trailers do
-/// not pass.
-const HOP_BY_HOP: [HeaderName; 8] = [
+/// Fields of one connection (RFC 9110 §7.6.1), and credentials meant for us.
+const HOP_BY_HOP: [HeaderName; 7] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("proxy-authorization"),
-    http::header::TE,
-    http::header::TRAILER,
+    TE,
     TRANSFER_ENCODING,
     http::header::UPGRADE,
 ];
@@ -74,6 +75,7 @@ pub(super) fn prepare(
     let Some(route) = ctx.route.clone() else { return Err(super::forward::error(Failure::NoBackend)) };
     let upgrade = session.is_upgrade_req();
     let authority = authority(session, request, ctx);
+    let reads_trailers = request.headers.get_all(TE).iter().any(|te| trailers::are_accepted(te.as_bytes()));
     // Ours to set: a client must not choose who is served first.
     request.remove_header(hedge::ATTEMPT);
     if !upgrade {
@@ -96,10 +98,25 @@ pub(super) fn prepare(
     // A body that pingora sends again is counted again.
     ctx.received = 0;
     if !upgrade {
-        if !route.pool.config().keepalive {
-            request.insert_header(CONNECTION, "close")?;
+        let options = match (route.pool.config().keepalive, reads_trailers) {
+            (true, true) => Some("TE"),
+            (false, true) => Some("close, TE"),
+            (false, false) => Some("close"),
+            (true, false) => None,
+        };
+        if let Some(options) = options {
+            request.insert_header(CONNECTION, options)?;
         }
-        let idempotent = request.method.is_idempotent();
+        if reads_trailers {
+            // Who says so to us is told what is said to us (RFC 9110 §10.1.4).
+            request.insert_header(TE, "trailers")?;
+            if let Some(postscript) = Postscript::of_this_connection() {
+                postscript.want();
+            }
+        }
+        let is_call = grpc::is_call(&request.headers);
+        let call = is_call.then(|| Call { is_safe: route.config.safe_methods.has(request.uri.path()) });
+        let idempotent = request.method.is_idempotent() || call.is_some_and(|call| call.is_safe);
         let started = ctx.started;
         if let Some(range) = ctx.part.as_ref().and_then(|part| part.ask().field()) {
             request.insert_header(RANGE, range)?;
@@ -119,7 +136,7 @@ pub(super) fn prepare(
             request.set_method(Method::HEAD);
             condition = Condition::Stored(stored.headers().clone());
         }
-        let copying = may_copy(session, &route);
+        let copying = may_copy(session, &route, call);
         let has_fallback = caching::has_fallback(session, ctx);
         // Pingora panics when it is asked for the lock of a cache that was switched off after the key was made.
         let leads = session.cache.enabled() && session.cache.is_cache_lock_writer();
@@ -132,6 +149,7 @@ pub(super) fn prepare(
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
+                .calling(call)
                 .asking_by_head(by_head)
                 .resuming(resume)
                 .hedging(copying, has_fallback)
@@ -150,11 +168,13 @@ pub(super) fn prepare(
     Ok(())
 }
 
-/// Whether the request may be copied: it is safe (RFC 9110 §9.2.1) and has nothing to be copied but its head.
-fn may_copy(session: &mut Session, route: &Route) -> std::result::Result<(), NoHedge> {
+/// Whether the request may be copied: it is safe (RFC 9110 §9.2.1) and has nothing to be copied but its head, or is a call
+/// whose method the route says to be.
+fn may_copy(session: &mut Session, route: &Route, call: Option<Call>) -> std::result::Result<(), NoHedge> {
     let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD);
     match route.config.hedge {
         Hedge::Off => Err(NoHedge::Off),
+        Hedge::On if call.is_some() => call.filter(|call| call.is_safe).map(drop).ok_or(NoHedge::Unsafe),
         Hedge::On if is_safe && session.as_mut().is_body_empty() => Ok(()),
         Hedge::On => Err(NoHedge::Unsafe),
     }

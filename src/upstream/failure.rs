@@ -21,6 +21,10 @@ pub enum Failure {
     TlsHandshake,
     /// The backend's certificate was not accepted.
     TlsCertificate,
+    /// The backend does not speak HTTP/2, though the pool says so.
+    NotHttp2,
+    /// The backend said that it has not looked at the request (RFC 9113 §8.7).
+    StreamRefused,
     /// The request could not be written.
     WriteFailed,
     /// No byte of a response came within `first_byte`.
@@ -58,6 +62,8 @@ impl Failure {
             Failure::ConnectFailed => "connect-failed",
             Failure::TlsHandshake => "tls-handshake",
             Failure::TlsCertificate => "tls-certificate",
+            Failure::NotHttp2 => "not-http2",
+            Failure::StreamRefused => "stream-refused",
             Failure::WriteFailed => "write-failed",
             Failure::FirstByteTimeout => "first-byte-timeout",
             Failure::BetweenBytesTimeout => "between-bytes-timeout",
@@ -87,9 +93,9 @@ impl Failure {
             Failure::FirstByteTimeout | Failure::Deadline | Failure::TotalTimeout => "http_response_timeout",
             Failure::BetweenBytesTimeout => "connection_read_timeout",
             Failure::ClosedEarly => "http_response_incomplete",
-            Failure::InvalidResponse | Failure::UnexpectedNotModified => "http_protocol_error",
+            Failure::InvalidResponse | Failure::UnexpectedNotModified | Failure::NotHttp2 => "http_protocol_error",
             Failure::ContentCoding => "http_response_content_coding",
-            Failure::Shed | Failure::Throttled => "connection_limit_reached",
+            Failure::Shed | Failure::Throttled | Failure::StreamRefused => "connection_limit_reached",
             Failure::BodyRefused => "http_request_error",
         }
     }
@@ -98,7 +104,7 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Failure::BodyRefused => 413,
-            Failure::DnsError | Failure::NoBackend | Failure::Shed | Failure::Throttled => 503,
+            Failure::DnsError | Failure::NoBackend | Failure::StreamRefused | Failure::Shed | Failure::Throttled => 503,
             Failure::ConnectionTimeout
             | Failure::FirstByteTimeout
             | Failure::BetweenBytesTimeout
@@ -112,13 +118,15 @@ impl Failure {
     pub fn termination(self) -> Termination {
         match self {
             Failure::DnsError | Failure::NoBackend => Termination::NoBackend,
-            Failure::ConnectionRefused | Failure::ConnectFailed | Failure::TlsHandshake | Failure::TlsCertificate => {
-                Termination::ConnectFailed
-            }
+            Failure::ConnectionRefused
+            | Failure::ConnectFailed
+            | Failure::TlsHandshake
+            | Failure::TlsCertificate
+            | Failure::NotHttp2 => Termination::ConnectFailed,
             Failure::ConnectionTimeout => Termination::ConnectTimeout,
             Failure::FirstByteTimeout | Failure::BetweenBytesTimeout => Termination::UpstreamTimeout,
             Failure::Deadline | Failure::TotalTimeout => Termination::Deadline,
-            Failure::WriteFailed | Failure::ClosedEarly => Termination::UpstreamClosed,
+            Failure::WriteFailed | Failure::StreamRefused | Failure::ClosedEarly => Termination::UpstreamClosed,
             Failure::InvalidResponse | Failure::UnexpectedNotModified | Failure::ContentCoding => {
                 Termination::UpstreamInvalid
             }
@@ -136,6 +144,8 @@ impl Failure {
                 | Failure::ConnectFailed
                 | Failure::TlsHandshake
                 | Failure::TlsCertificate
+                | Failure::NotHttp2
+                | Failure::StreamRefused
         )
     }
 
@@ -146,6 +156,7 @@ impl Failure {
             ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectionTimeout,
             ErrorType::InvalidCert => Failure::TlsCertificate,
             // Pingora has one word for both; rustls says which in its own.
+            ErrorType::TLSHandshakeFailure if e.to_string().contains("NoApplicationProtocol") => Failure::NotHttp2,
             ErrorType::TLSHandshakeFailure if e.to_string().contains("certificate") => Failure::TlsCertificate,
             ErrorType::TLSHandshakeFailure | ErrorType::HandshakeError | ErrorType::TLSWantX509Lookup => {
                 Failure::TlsHandshake

@@ -34,6 +34,7 @@ pub struct Template {
     ca: Option<Arc<CaType>>,
     identity: Option<Arc<CertKey>>,
     timeouts: config::UpstreamTimeouts,
+    alpn: ALPN,
     group: u64,
 }
 
@@ -48,7 +49,7 @@ impl Template {
             None => None,
         };
         let identity = pool.tls.as_ref().and_then(|tls| tls.identity.as_ref()).map(shown);
-        // Connections made under other rules of trust are not shared.
+        // Connections made under other rules of trust, or for another protocol, are not shared.
         let mut group = DefaultHasher::new();
         if let Some(tls) = &pool.tls {
             (&tls.server_name, tls.verify, &tls.ca).hash(&mut group);
@@ -56,7 +57,10 @@ impl Template {
                 identity.read.certificate().key().cert.iter().for_each(|der| der.as_ref().hash(&mut group));
             }
         }
-        Ok(Template { tls: pool.tls.clone(), ca, identity, timeouts: pool.timeouts.clone(), group: group.finish() })
+        pool.http2.hash(&mut group);
+        let alpn = if pool.http2.is_some() { ALPN::H2 } else { ALPN::H1 };
+        let (tls, timeouts) = (pool.tls.clone(), pool.timeouts.clone());
+        Ok(Template { alpn, tls, ca, identity, timeouts, group: group.finish() })
     }
 
     /// The peer at `endpoint`, written in the configuration as `host`.
@@ -77,7 +81,7 @@ impl Template {
         options.read_timeout = Some(self.timeouts.between_bytes);
         options.write_timeout = Some(self.timeouts.write);
         options.idle_timeout = Some(self.timeouts.idle);
-        options.alpn = ALPN::H1;
+        options.alpn = self.alpn.clone();
         options.tcp_keepalive = Some(TCP_KEEPALIVE);
         if let Some(tls) = &self.tls {
             options.verify_cert = tls.verify;

@@ -15,6 +15,7 @@ pub mod edge;
 mod folder;
 mod gate;
 mod headers;
+pub mod http2;
 mod origin;
 mod reply;
 mod request;

@@ -1,14 +1,13 @@
 //! The chunked coding of a response's body (RFC 9112 §7.1), decoded in place.
 //!
-//! Extensions and trailers are read and dropped. Lines end with CR LF and nothing else: what is lenient here is where two
+//! Extensions are read and dropped, the lines of trailers are kept. Lines end with CR LF and nothing else: what is lenient here is where two
 //! readers differ.
 
 use super::Broken;
+use crate::trailers;
 
 /// Bytes of one line of a chunk's size and extensions.
 const MAX_LINE: usize = 4 * 1024;
-/// Bytes of all trailers.
-const MAX_TRAILERS: usize = 64 * 1024;
 
 /// How far into the coding the bytes seen so far have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +51,12 @@ impl Chunked {
     /// Before the first byte.
     pub(super) const START: Chunked = Chunked { state: State::Size(false), left: 0, line: 0 };
 
-    /// How many of `bytes` are framing, and what comes after them. Data is taken for read.
+    /// How many of `bytes` are framing, and what comes after them. Data is taken for read; the lines of a trailer section are
+    /// put into `trailers`.
     ///
     /// # Errors
     /// When it is not chunked as the RFC says, or too much of it is framing.
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<(usize, Front), Broken> {
+    pub(super) fn next(&mut self, bytes: &[u8], trailers: &mut Vec<u8>) -> Result<(usize, Front), Broken> {
         for (at, &byte) in bytes.iter().enumerate() {
             match self.state {
                 State::Done => return Ok((at, Front::End)),
@@ -68,7 +68,13 @@ impl Chunked {
                     }
                     return Ok((at, Front::Data(n)));
                 }
-                state => self.state = self.after(state, byte)?,
+                state => {
+                    self.state = self.after(state, byte)?;
+                    let is_last = matches!(state, State::Size(_) | State::Extension | State::SizeEnd);
+                    if !is_last && matches!(self.state, State::Trailer | State::TrailerEnd | State::TrailerStart) {
+                        trailers.push(byte);
+                    }
+                }
             }
         }
         let front = if self.state == State::Done { Front::End } else { Front::Nothing };
@@ -78,7 +84,7 @@ impl Chunked {
     fn after(&mut self, state: State, byte: u8) -> Result<State, Broken> {
         self.line += 1;
         let most = match state {
-            State::TrailerStart | State::Trailer | State::TrailerEnd | State::LastFeed => MAX_TRAILERS,
+            State::TrailerStart | State::Trailer | State::TrailerEnd | State::LastFeed => trailers::MAX,
             _ => MAX_LINE,
         };
         if self.line > most {
@@ -121,8 +127,9 @@ mod tests {
     /// The body, what is left behind it, and whether it has ended; fed in pieces of `step` bytes.
     fn decode(bytes: &[u8], step: usize) -> Result<(Vec<u8>, usize, bool), Broken> {
         let (mut chunked, mut body, mut at, mut end) = (Chunked::START, Vec::new(), 0, step.min(bytes.len()));
+        let mut trailers = Vec::new();
         loop {
-            let (skip, front) = chunked.next(&bytes[at..end])?;
+            let (skip, front) = chunked.next(&bytes[at..end], &mut trailers)?;
             at += skip;
             match front {
                 Front::Data(n) => {
@@ -157,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_not_framed_as_it_should_be_is_refused() {
         let endless = format!("1;{}", "x".repeat(MAX_LINE));
-        let trailers = format!("0\r\n{}", "X: y\r\n".repeat(MAX_TRAILERS / 6 + 1));
+        let trailers = format!("0\r\n{}", "X: y\r\n".repeat(trailers::MAX / 6 + 1));
         for coded in [
             "\r\n",
             "x\r\n",

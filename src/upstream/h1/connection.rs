@@ -6,6 +6,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use pingora::connectors::TransportConnector;
 use pingora::http::ResponseHeader;
 use pingora::upstreams::peer::HttpPeer;
@@ -14,8 +15,9 @@ use tokio::time::timeout;
 use super::chunked::Front;
 use super::framing::Body;
 use super::head::{self, MAX_HEAD};
-use super::io::Io;
 use super::request::{Outgoing, Request};
+use crate::trailers;
+use crate::upstream::io::Io;
 use crate::upstream::{Failure, Introduction};
 
 /// Interim responses that are read for one request; an origin that sends more is broken.
@@ -39,6 +41,8 @@ pub struct Connection {
     outgoing: Outgoing,
     head: Option<Box<ResponseHeader>>,
     body: Body,
+    /// The lines of the fields after it.
+    trailers: Vec<u8>,
     interim: u32,
     /// Bytes of a head that have been looked at in vain.
     looked_at: usize,
@@ -55,7 +59,7 @@ impl Connection {
     ///
     /// # Errors
     /// Why it could not.
-    pub(super) async fn connect(
+    pub(in crate::upstream) async fn connect(
         key: u64,
         peer: &HttpPeer,
         tls: &TransportConnector,
@@ -71,6 +75,7 @@ impl Connection {
             outgoing: Outgoing::Length(0),
             head: None,
             body: Body::Unknown,
+            trailers: Vec::new(),
             interim: 0,
             looked_at: 0,
             keeps_open: true,
@@ -106,6 +111,7 @@ impl Connection {
     pub async fn send(&mut self, request: &Request, more: &[u8]) -> Result<(), Failure> {
         (self.is_head, self.outgoing, self.keeps_open) = (request.is_head, request.body, !request.closes);
         (self.head, self.body, self.interim) = (None, Body::Unknown, 0);
+        self.trailers.clear();
         self.write(&mut [IoSlice::new(request.head()), IoSlice::new(more), IoSlice::new(b"\r\n")]).await
     }
 
@@ -130,15 +136,21 @@ impl Connection {
         }
     }
 
-    /// Ends the request's body.
+    /// Ends the request's body, with fields after it if it is chunked.
     ///
     /// # Errors
     /// [`Failure::WriteFailed`], also if it is less than was announced.
-    pub async fn end_body(&mut self) -> Result<(), Failure> {
+    pub async fn end_body(&mut self, trailers: Option<HeaderMap>) -> Result<(), Failure> {
         match std::mem::replace(&mut self.outgoing, Outgoing::Length(0)) {
             Outgoing::Length(0) => Ok(()),
             Outgoing::Length(_) => Err(Failure::WriteFailed),
-            Outgoing::Chunked => self.write(&mut [IoSlice::new(b"0\r\n\r\n")]).await,
+            Outgoing::Chunked => {
+                let mut lines = Vec::new();
+                if let Some(fields) = &trailers {
+                    trailers::write(fields, &mut lines);
+                }
+                self.write(&mut [IoSlice::new(b"0\r\n"), IoSlice::new(&lines), IoSlice::new(b"\r\n")]).await
+            }
         }
     }
 
@@ -240,7 +252,8 @@ impl Connection {
                 n
             }
             Body::Chunked(chunked) => {
-                let (framing, front) = chunked.next(&self.buffer).map_err(|_| Failure::InvalidResponse)?;
+                let (framing, front) =
+                    chunked.next(&self.buffer, &mut self.trailers).map_err(|_| Failure::InvalidResponse)?;
                 self.buffer.advance(framing);
                 match front {
                     Front::Data(n) => n,
@@ -260,9 +273,15 @@ impl Connection {
         Ok(Some(data))
     }
 
-    /// Whether the whole of the response has come.
+    /// The fields after the response's body, once that has ended, if there are any that can be read.
+    pub fn take_trailers(&mut self) -> Option<HeaderMap> {
+        let lines = std::mem::take(&mut self.trailers);
+        if lines.is_empty() { None } else { trailers::parse(&lines).ok() }
+    }
+
+    /// Whether the whole of the response has come, and no fields after it.
     pub fn is_done(&self) -> bool {
-        self.body == Body::Done
+        self.body == Body::Done && self.trailers.is_empty()
     }
 
     /// Makes it ready for the next exchange; whether there may be one: both messages have ended and nothing is left over.

@@ -9,13 +9,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pingora::connectors::TransportConnector;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use super::connection::Connection;
 use crate::clock;
 use crate::units::Tick;
-use crate::upstream::{Failure, Introduction};
 
 /// The most connections that wait.
 const MOST: usize = 1024;
@@ -33,42 +31,27 @@ struct Idle {
 /// Those of one key, the one that came last at the back.
 type Shelf = HashMap<u64, VecDeque<Idle>>;
 
-/// Connections to all backends.
-pub struct Connections {
-    tls: TransportConnector,
+/// Connections to all backends that wait.
+pub struct Kept {
     shelves: [Mutex<Shelf>; SHELVES],
     count: AtomicUsize,
     most: usize,
     is_swept: AtomicBool,
 }
 
-impl Connections {
+impl Kept {
     /// None yet.
-    pub fn new() -> Arc<Connections> {
-        Connections::with_room_for(MOST)
+    pub fn new() -> Arc<Kept> {
+        Kept::with_room_for(MOST)
     }
 
-    fn with_room_for(most: usize) -> Arc<Connections> {
-        Arc::new(Connections {
-            tls: TransportConnector::new(None),
+    fn with_room_for(most: usize) -> Arc<Kept> {
+        Arc::new(Kept {
             shelves: std::array::from_fn(|_| Mutex::default()),
             count: AtomicUsize::new(0),
             most,
             is_swept: AtomicBool::new(false),
         })
-    }
-
-    /// A new connection, introduced by `opening`; it may be taken again by `key`.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn connect(
-        &self,
-        key: u64,
-        peer: &HttpPeer,
-        opening: Option<Introduction>,
-    ) -> Result<Box<Connection>, Failure> {
-        Connection::connect(key, peer, &self.tls, opening).await
     }
 
     /// The connection with this `key` that was used last, if it is still open.
@@ -137,17 +120,17 @@ fn oldest(shelf: &mut Shelf) -> Option<Idle> {
 }
 
 /// Sweeps until nothing waits.
-async fn sweep(connections: Weak<Connections>) {
+async fn sweep(kept: Weak<Kept>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        let Some(connections) = connections.upgrade() else { return };
-        if connections.sweep(clock::now()) {
+        let Some(kept) = kept.upgrade() else { return };
+        if kept.sweep(clock::now()) {
             continue;
         }
-        connections.is_swept.store(false, Ordering::Release);
+        kept.is_swept.store(false, Ordering::Release);
         // One may have come just before.
-        let has_more = connections.count.load(Ordering::Acquire) > 0;
-        if !has_more || connections.is_swept.swap(true, Ordering::AcqRel) {
+        let has_more = kept.count.load(Ordering::Acquire) > 0;
+        if !has_more || kept.is_swept.swap(true, Ordering::AcqRel) {
             return;
         }
     }
@@ -155,14 +138,15 @@ async fn sweep(connections: Weak<Connections>) {
 
 #[cfg(test)]
 mod tests {
+    use pingora::connectors::TransportConnector;
     use pingora::http::RequestHeader;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::upstream::Request;
+    use crate::upstream::h1::Request;
 
-    /// A server that answers each read with a head, and keeps its connections.
+    /// A server that answers each read with a head, and keeps its kept.
     async fn peer(head: &'static str) -> HttpPeer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut peer = HttpPeer::new(listener.local_addr().unwrap(), false, String::new());
@@ -180,9 +164,9 @@ mod tests {
         peer
     }
 
-    async fn exchange(connections: &Connections, peer: &HttpPeer) -> Box<Connection> {
+    async fn exchange(peer: &HttpPeer) -> Box<Connection> {
         let request = RequestHeader::build("GET", b"/", None).unwrap();
-        let mut http = connections.connect(7, peer, None).await.unwrap();
+        let mut http = Connection::connect(7, peer, &TransportConnector::new(None), None).await.unwrap();
         http.send(&Request::of(&request).unwrap(), &[]).await.unwrap();
         http.read_head().await.unwrap();
         http
@@ -190,26 +174,26 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_wait_than_there_is_room_for_and_the_oldest_goes_first() {
-        let connections = Connections::with_room_for(2);
+        let kept = Kept::with_room_for(2);
         let peer = peer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-        let mut kept = Vec::new();
+        let mut used = Vec::new();
         for _ in 0..3 {
-            kept.push(exchange(&connections, &peer).await);
+            used.push(exchange(&peer).await);
         }
-        for http in kept {
-            connections.put(&peer, http);
+        for http in used {
+            kept.put(&peer, http);
         }
-        assert_eq!(connections.count.load(Ordering::Relaxed), 2);
-        assert!(connections.take(8).is_none(), "another peer's");
-        assert!(connections.take(7).is_some_and(|http| !http.is_fresh()));
-        assert!(connections.take(7).is_some());
-        assert!(connections.take(7).is_none());
-        assert_eq!(connections.count.load(Ordering::Relaxed), 0);
+        assert_eq!(kept.count.load(Ordering::Relaxed), 2);
+        assert!(kept.take(8).is_none(), "another peer's");
+        assert!(kept.take(7).is_some_and(|http| !http.is_fresh()));
+        assert!(kept.take(7).is_some());
+        assert!(kept.take(7).is_none());
+        assert_eq!(kept.count.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
     async fn one_whose_response_has_not_ended_does_not_wait() {
-        let connections = Connections::new();
+        let kept = Kept::new();
         for head in [
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -218,19 +202,19 @@ mod tests {
             "HTTP/1.1 204 No Content\r\n\r\nmore",
         ] {
             let peer = peer(head).await;
-            connections.put(&peer, exchange(&connections, &peer).await);
-            assert!(connections.take(7).is_none(), "{head}");
+            kept.put(&peer, exchange(&peer).await);
+            assert!(kept.take(7).is_none(), "{head}");
         }
     }
 
     #[tokio::test]
     async fn one_that_has_waited_for_too_long_is_swept_out() {
-        let connections = Connections::new();
+        let kept = Kept::new();
         let mut peer = peer("HTTP/1.1 204 No Content\r\n\r\n").await;
         peer.options.idle_timeout = Some(Duration::ZERO);
-        connections.put(&peer, exchange(&connections, &peer).await);
-        assert_eq!(connections.count.load(Ordering::Relaxed), 1);
-        assert!(!connections.sweep(clock::now()));
-        assert_eq!(connections.count.load(Ordering::Relaxed), 0);
+        kept.put(&peer, exchange(&peer).await);
+        assert_eq!(kept.count.load(Ordering::Relaxed), 1);
+        assert!(!kept.sweep(clock::now()));
+        assert_eq!(kept.count.load(Ordering::Relaxed), 0);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! * [`request`] a request's head as bytes, and the framing of its body
 //! * [`head`] a response's head, and [`framing`] how long its body is; [`chunked`] where a chunked one ends
-//! * [`io`] the socket, with TLS or without; [`connection`] one exchange on it
+//! * [`connection`] one exchange on a socket
 //! * [`idle`] the connections that wait for their next request
 //!
 //! An origin may be broken or hostile. What two readers could take for different responses is refused, nothing grows
@@ -13,12 +13,10 @@ pub mod connection;
 mod framing;
 mod head;
 pub mod idle;
-mod io;
 pub mod request;
 
 pub use connection::Connection;
-pub use idle::Connections;
-pub use io::introduced;
+pub use idle::Kept;
 pub use request::Request;
 
 /// What came is not HTTP, or could be read in two ways.

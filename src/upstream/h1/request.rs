@@ -50,7 +50,8 @@ impl Request {
             true => Outgoing::Chunked,
             false => Outgoing::Length(length.unwrap_or_default()),
         };
-        let closes = headers.get(CONNECTION).is_some_and(|option| option.as_bytes().eq_ignore_ascii_case(b"close"));
+        let options = headers.get(CONNECTION).map(|options| options.as_bytes()).unwrap_or_default();
+        let closes = options.split(|&b| b == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
         Ok(Request { head, is_head: request.method == Method::HEAD, closes, body })
     }
 
