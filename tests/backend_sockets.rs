@@ -32,7 +32,8 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, heads: mpsc::Un
             } else {
                 end
             };
-            heads.send(read.drain(..end).collect()).unwrap();
+            // The test may look at something else.
+            let _ = heads.send(read.drain(..end).collect());
             stream.write_all(b"HTTP/1.1 204 No Content\r\nCache-Control: no-store\r\n\r\n").await.unwrap();
         }
     }

@@ -2,18 +2,85 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::pool_tail::IN_FLIGHT;
 use super::read::{Located, Section};
 use super::value::Value;
-use super::{Address, Backend, Identity, Tls};
 use crate::certificate::{ClientIdentity, Mistake};
 use crate::clock;
 use crate::endpoint::{LONGEST_PATH, UNIX};
 use crate::units::Weight;
 use crate::uri;
+
+/// Where a backend listens, as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A port of a host.
+    Host {
+        /// IP address, without brackets, or DNS name.
+        name: String,
+        /// 1 to 65535.
+        port: u16,
+    },
+    /// The path of a Unix socket.
+    Unix(Arc<Path>),
+}
+
+/// One entry of `backends`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: Address,
+    /// Share relative to its peers.
+    pub weight: Weight,
+    /// Requests at one time; `None` as the pool says.
+    pub max_in_flight: Option<u32>,
+}
+
+/// `tls = { … }`: how backends are verified.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// Name sent as SNI and verified; the backend's host when `None`.
+    pub server_name: Option<String>,
+    /// Whether certificate and name are verified.
+    pub verify: bool,
+    /// PEM file of certificate authorities; the system's when `None`.
+    pub ca: Option<PathBuf>,
+    /// What backends are shown of us, if they ask.
+    pub identity: Option<Identity>,
+}
+
+/// `cert` and `key` of a pool's `tls`: the certificate that backends are shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// The chain, leaf first.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+    /// What was in them.
+    pub read: ClientIdentity,
+}
+
+/// Which version of the PROXY protocol backends are told the client's address by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyVersion {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProxyVersion::V1 => "v1",
+            ProxyVersion::V2 => "v2",
+        }
+    }
+}
 
 /// Reads `["host:port", { address = "host:port", weight = 3 }]`; repeated addresses are problems.
 pub(super) fn backends(value: &Value<'_>) -> Vec<Backend> {

@@ -35,20 +35,20 @@ mod units;
 mod value;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
 
-use crate::certificate::ClientIdentity;
 use crate::endpoint::Endpoint;
 use crate::grpc::SafeMethods;
 use crate::routing::{HostPattern, PathPattern};
-use crate::units::{Ratio, Weight};
+use crate::units::Ratio;
 use crate::{cache, tail};
 
+pub use backend::{Address, Backend, Identity, ProxyVersion, Tls};
 pub use diff::{Change, Diff, Kind};
 pub use error::{Problem, Severity};
 pub use keys::KEYS;
@@ -270,31 +270,6 @@ pub struct Pool {
     pub max_in_flight: Option<u32>,
 }
 
-/// Where a backend listens, as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// A port of a host.
-    Host {
-        /// IP address, without brackets, or DNS name.
-        name: String,
-        /// 1 to 65535.
-        port: u16,
-    },
-    /// The path of a Unix socket.
-    Unix(Arc<Path>),
-}
-
-/// One entry of `backends`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backend {
-    /// Where it listens.
-    pub address: Address,
-    /// Share relative to its peers.
-    pub weight: Weight,
-    /// Requests at one time; `None` as the pool says.
-    pub max_in_flight: Option<u32>,
-}
-
 /// `protocol = "h2"` and `http2 = { … }`: many requests at a time on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Http2 {
@@ -349,49 +324,6 @@ pub struct UpstreamTimeouts {
     pub total: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
-}
-
-/// `tls = { … }`: how backends are verified.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tls {
-    /// Name sent as SNI and verified; the backend's host when `None`.
-    pub server_name: Option<String>,
-    /// Whether certificate and name are verified.
-    pub verify: bool,
-    /// PEM file of certificate authorities; the system's when `None`.
-    pub ca: Option<PathBuf>,
-    /// What backends are shown of us, if they ask.
-    pub identity: Option<Identity>,
-}
-
-/// `cert` and `key` of a pool's `tls`: the certificate that backends are shown.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Identity {
-    /// The chain, leaf first.
-    pub cert: PathBuf,
-    /// The key.
-    pub key: PathBuf,
-    /// What was in them.
-    pub read: ClientIdentity,
-}
-
-/// Which version of the PROXY protocol backends are told the client's address by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProxyVersion {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
-}
-
-impl ProxyVersion {
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ProxyVersion::V1 => "v1",
-            ProxyVersion::V2 => "v2",
-        }
-    }
 }
 
 /// `[pool.tail] retry = { … }`
