@@ -9,8 +9,7 @@ use crate::config::Limits;
 
 /// Why it may not enter, if it may not. What h2 and pingora refuse by themselves does not come here.
 pub(super) fn refusal(request: &RequestHeader, limits: &Limits) -> Option<Refusal> {
-    // Pingora refuses CONNECT.
-    if request.method == http::Method::TRACE {
+    if matches!(request.method, http::Method::CONNECT | http::Method::TRACE) {
         Some(Refusal::Method)
     } else if request.raw_path().len() > limits.uri_length {
         Some(Refusal::UriTooLong)
