@@ -18,8 +18,9 @@ run: build ## Start the demo: an edge on 127.0.0.1:8080 over three demo backends
 test: deps ## Run all tests
 	cargo test --locked
 
-e2e: e2e-deps build $(VENV)/.installed page ## Drive the release binary in front of a real Flask site, watch it with Prometheus, look at the live page
+e2e: e2e-deps build $(VENV)/.installed page ## Drive the release binary in front of a real Flask site and gRPC servers, watch it with Prometheus, look at the live page
 	@$(VENV)/bin/python $(SITE)/e2e.py --binary $(BINARY)
+	@$(VENV)/bin/python $(SITE)/calls.py --binary $(abspath $(BINARY))
 	@$(VENV)/bin/python $(SITE)/monitoring.py --binary $(abspath $(BINARY))
 
 page: page-deps build ## Look at the live page in a headless Chromium, and at `hedgerow top`

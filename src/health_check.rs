@@ -1,4 +1,4 @@
-//! Active checks: a GET to every backend of a pool, again and again, whether or not requests come.
+//! Active checks: a GET to every backend of a pool, or gRPC's own question, again and again, whether or not requests come.
 //!
 //! A check uses its own connection and closes it: a pooled one would tell of the connection's health, and a backend
 //! whose workers are all busy with kept-alive connections would look healthy to whoever holds one.
@@ -6,14 +6,16 @@
 use std::sync::{Arc, Weak};
 
 use futures::future::join_all;
-use pingora::http::RequestHeader;
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock;
-use crate::config::{self, HealthCheck};
+use crate::config::{self, HealthCheck, HealthQuestion};
 use crate::edge::Edge;
-use crate::upstream::{Connections, Failure, Member, Pool, Request};
+use crate::grpc;
+use crate::upstream::{Connection, Connections, Failure, Member, Pool, Request};
 
 /// Checks the pools of every generation; never returns.
 pub async fn run(edge: Arc<Edge>) {
@@ -61,8 +63,8 @@ async fn check_pool(pool: Weak<Pool>, check: HealthCheck, connections: Arc<Conne
 
 async fn check_member(member: &Member, check: &HealthCheck, pool: &config::Pool, connections: &Connections) {
     let result = match timeout(check.timeout, ask(member, check, pool, connections)).await {
-        Ok(Ok(status)) if check.expect.iter().any(|(low, high)| (*low..=*high).contains(&status)) => "passed",
-        Ok(Ok(_)) => "status",
+        Ok(Ok(true)) => "passed",
+        Ok(Ok(false)) => "status",
         Ok(Err(Failure::ConnectionRefused | Failure::ConnectFailed)) => "connect-failed",
         Ok(Err(Failure::ConnectionTimeout)) | Err(_) => "timeout",
         Ok(Err(_)) => "invalid",
@@ -75,28 +77,71 @@ async fn check_member(member: &Member, check: &HealthCheck, pool: &config::Pool,
     }
 }
 
+/// Whether a backend says that it is well.
 async fn ask(
     member: &Member,
     check: &HealthCheck,
     pool: &config::Pool,
     connections: &Connections,
-) -> Result<u16, Failure> {
-    let request = question(member, check).map_err(|_| Failure::WriteFailed)?;
+) -> Result<bool, Failure> {
+    let mut request = question(member, check).map_err(|_| Failure::WriteFailed)?;
+    let body = match &check.question {
+        HealthQuestion::Get(_) => None,
+        HealthQuestion::Grpc(service) => {
+            called(&mut request).map_err(|_| Failure::WriteFailed)?;
+            Some(grpc::health::question(service))
+        }
+    };
     let request = Request::of(&request, pool)?;
     let mut http = connections.ask_alone(&member.peer, pool.http2.as_ref(), &request).await?;
-    loop {
+    if let Some(body) = body {
+        http.send_whole(body.into()).await?;
+    }
+    let head = loop {
         http.read_head().await?;
         if let Some(head) = http.head().filter(|head| !head.status.is_informational()) {
-            return Ok(head.status.as_u16());
+            break head.clone();
         }
+    };
+    match &check.question {
+        HealthQuestion::Get(_) => {
+            let status = head.status.as_u16();
+            Ok(check.expect.iter().any(|(low, high)| (*low..=*high).contains(&status)))
+        }
+        HealthQuestion::Grpc(_) => answer(&mut http, &head).await,
     }
 }
 
+/// What a backend has to say of itself by gRPC.
+async fn answer(http: &mut Connection, head: &ResponseHeader) -> Result<bool, Failure> {
+    let mut body = Vec::new();
+    while let Some(data) = http.read_body().await? {
+        body.extend_from_slice(&data);
+        if body.len() > grpc::health::MAX_ANSWER {
+            return Err(Failure::InvalidResponse);
+        }
+    }
+    let trailers = http.take_trailers();
+    let status = trailers.as_ref().and_then(grpc::Status::read).or_else(|| grpc::Status::read(&head.headers));
+    Ok(head.status == StatusCode::OK && status == Some(grpc::Status::OK) && grpc::health::is_serving(&body))
+}
+
 fn question(member: &Member, check: &HealthCheck) -> pingora::Result<RequestHeader> {
-    let mut request = RequestHeader::build("GET", check.path.as_bytes(), Some(3))?;
+    let (method, target) = match &check.question {
+        HealthQuestion::Get(path) => ("GET", path.as_str()),
+        HealthQuestion::Grpc(_) => ("POST", grpc::health::METHOD),
+    };
+    let mut request = RequestHeader::build(method, target.as_bytes(), Some(6))?;
     let host = check.host.clone().unwrap_or_else(|| member.backend.name().to_owned());
     request.insert_header(http::header::HOST, host)?;
     request.insert_header(http::header::USER_AGENT, "hedgerow-health-check")?;
     request.insert_header(http::header::CONNECTION, "close")?;
     Ok(request)
+}
+
+/// Makes the request a call.
+fn called(request: &mut RequestHeader) -> pingora::Result<()> {
+    request.insert_header(http::header::CONTENT_TYPE, grpc::CONTENT)?;
+    request.insert_header(http::header::TE, "trailers")?;
+    request.insert_header(http::header::TRANSFER_ENCODING, "chunked")
 }

@@ -6,7 +6,7 @@
 //! * [`units`] ratios, sizes, weights, points in time; [`uri`] the one normalisation of a request target
 //! * [`cache`] what HTTP says about storing, freshness, validation, variants and keys
 //! * [`balance`] which backend; [`tail`] latency signals, budgets, backoff, health
-//! * [`routing`] which route; [`trace`] whose trace, and whether it is recorded; [`trailers`] what may stand after a body
+//! * [`grpc`] what the status of a call means; [`routing`] which route; [`trace`] whose trace, and whether it is recorded; [`trailers`] what may stand after a body
 //!
 //! The thin adapter around it.
 //! * [`config`] what was written, checked into what is true; [`snapshot`] one immutable generation of it
@@ -34,6 +34,7 @@ pub mod config;
 pub mod connections;
 pub mod demo;
 pub mod edge;
+pub mod grpc;
 pub mod health_check;
 pub mod lane;
 pub mod last_word;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use support::edge::{Edge, pool};
 use support::{Folder, Gate, Origin, Reply, Request, eventually};
 
-const KEYS: &str = "time client method host path protocol status bytes duration upstream_time route pool backend \
+const KEYS: &str = "time client method host path protocol status grpc_status bytes duration upstream_time route pool backend \
                     cache attempts hedge priority queue_time shed stale reason request_id trace_id generation";
 
 /// An edge that logs to a file: `edge.test` goes to `origin`, `dead.test` to nobody, any other host nowhere.

@@ -370,7 +370,7 @@ fn a_quoted_key_cannot_break_the_line() {
         report(&with("\"a\\nb\" = 1\n")).lines().next(),
         Some(
             "edge.toml:4:1: pool.a\\nb: unknown key, expected one of `name`, `backends`, `max_in_flight`, `health`, `ejection`, \
-             `slow_start`, `keepalive`, `tell_deadline`, `tls`, `timeouts`, `tail`"
+             `slow_start`, `keepalive`, `protocol`, `http2`, `tell_deadline`, `tls`, `timeouts`, `tail`"
         )
     );
 }

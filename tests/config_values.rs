@@ -150,6 +150,16 @@ headers = { Authorization = "env:CARGO_PKG_NAME" }
 query = true
 queue = 100
 timeout = "3s"
+[[pool]]
+name = "calls"
+backends = ["calls.internal:50051"]
+protocol = "h2"
+http2 = { max_streams = 7, ping_interval = "20s", ping_timeout = "3s" }
+health = { grpc = "shop.Stock" }
+[[route]]
+match = { path = "/calls" }
+pool = "calls"
+grpc = { safe_methods = ["/shop.Stock/Get", "/shop.Prices/*"] }
 "#;
 
 #[test]
@@ -311,6 +321,33 @@ fn slow_is_a_quantile_or_a_duration() {
     assert_eq!(if_slow("1ms"), Some(IfSlow::After(Duration::from_millis(1))));
     assert_eq!(if_slow("1m"), Some(IfSlow::After(seconds(60))));
     assert_eq!(config(POOL).routes[0].cache.if_slow, None);
+}
+
+#[test]
+fn http_2_is_spoken_where_it_is_asked_for() {
+    let pool = |keys: &str| config(&format!("{POOL}{keys}")).pools[0].clone();
+    assert_eq!((pool("").http2, pool("protocol = \"h1\"").http2), (None, None));
+    let http2 = pool("protocol = \"h2\"").http2.unwrap();
+    assert_eq!((http2.max_streams, http2.ping_interval, http2.ping_timeout), (100, None, seconds(10)));
+    let problems = |keys: &str| {
+        let loaded = config::parse_str("t.toml", &format!("{POOL}{keys}"));
+        let problems = loaded.map_or_else(|problems| problems, |loaded| loaded.warnings);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (keys, told) in [
+        ("protocol = \"h3\"", "pool.protocol: expected \"h1\" or \"h2\", found \"h3\""),
+        ("http2 = { max_streams = 5 }", "pool.http2: is not used, since `protocol` is not \"h2\""),
+        (
+            "protocol = \"h2\"\nhttp2 = { max_streams = 0 }",
+            "pool.http2.max_streams: expected a whole number from 1 to 1000",
+        ),
+        ("protocol = \"h2\"\nkeepalive = false", "pool.keepalive: cannot be false with `protocol = \"h2\"`"),
+        ("health = { grpc = \"\" }", "pool.health.grpc: is asked by gRPC, which needs `protocol = \"h2\"`"),
+        ("protocol = \"h2\"\nhealth = { grpc = \"\", path = \"/\" }", "pool.health.path: is of a check by GET"),
+        ("[[route]]\ngrpc.safe_methods = [\"Get\"]", "route.grpc.safe_methods: expected a method such as"),
+    ] {
+        assert!(problems(keys).iter().any(|problem| problem.contains(told)), "{keys}: {:?}", problems(keys));
+    }
 }
 
 #[test]

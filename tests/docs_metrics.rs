@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use hedgerow::cache::status::Fwd;
 use hedgerow::config;
+use hedgerow::grpc;
 use hedgerow::tail::race::NoHedge;
 use hedgerow::telemetry::names::{self, Definition, Kind, Values};
 use hedgerow::telemetry::{
@@ -128,6 +129,12 @@ fn what_was_recorded_is_on_the_page() {
     assert_eq!(page.value("hedgerow_request_phase_seconds_total", &of_pages("phase", "client")), Some(0.004));
     assert_eq!(page.value("hedgerow_request_phase_seconds_total", &of_pages("phase", "other")), Some(0.001));
     assert_eq!(page.value("hedgerow_response_body_bytes_total", &of_pages("cache", "hit")), Some(7.0));
+    assert_eq!(page.value("hedgerow_grpc_responses_total", &of_pages("status", "UNAVAILABLE")), Some(1.0));
+    assert_eq!(
+        page.value("hedgerow_grpc_responses_total", &[("route", "-"), ("status", "OK")]),
+        None,
+        "it has no calls"
+    );
     assert_eq!(page.value("hedgerow_response_body_bytes_total", &of_pages("cache", "miss")), Some(11.0));
     assert_eq!(page.value("hedgerow_cache_forwarded_total", &of_pages("fwd", "vary-miss")), Some(1.0));
     assert_eq!(page.value("hedgerow_cache_collapsed_total", &of_pages("result", "answered")), Some(1.0));
@@ -242,6 +249,7 @@ fn busy() -> Metrics {
     route.upstream(Duration::from_millis(30));
     route.forwarded("vary-miss");
     route.collapsed("answered");
+    route.called(grpc::Status::UNAVAILABLE);
     let course = Course { duration: Duration::from_millis(5), client: Duration::from_millis(4), ..Course::default() };
     route.phases(Duration::from_millis(5), &Timeline::of(course).phases);
     route.sampled(0xab, Duration::from_millis(250), SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));

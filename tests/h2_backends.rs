@@ -210,7 +210,10 @@ async fn a_reset_is_a_failure_of_that_request_alone() {
     let others = ask_at_once(&edge, 3);
     gate.arrived(3).await;
     let answer = edge.get("/bad").await.expect(502);
-    assert!(answer.header("Proxy-Status").is_some_and(|told| told.contains("error=http_response_incomplete")), "{answer}");
+    assert!(
+        answer.header("Proxy-Status").is_some_and(|told| told.contains("error=http_response_incomplete")),
+        "{answer}"
+    );
     gate.open();
     for answer in others {
         answer.await.unwrap().expect(200);
@@ -223,6 +226,16 @@ async fn who_does_not_speak_http_2_is_said_not_to() {
     let origin = Origin::start().await;
     let edge = Edge::start(&h2(&[origin.addr()], "", UNCACHED)).await;
     let answer = edge.fetch(&Request::post("/", "body")).await.expect(502);
+    assert!(answer.text().contains("HTTP/2"), "{answer}");
+    assert_eq!(origin.requests(), 0);
+}
+
+#[tokio::test]
+async fn an_upgrade_is_refused() {
+    let origin = Http2Origin::start(|call| async move { call.say("ok") }).await;
+    let edge = edge_over(&origin, "").await;
+    let request = Request::get("/").header("Connection", "Upgrade").header("Upgrade", "websocket");
+    let answer = edge.fetch(&request).await.expect(501);
     assert!(answer.text().contains("HTTP/2"), "{answer}");
     assert_eq!(origin.requests(), 0);
 }

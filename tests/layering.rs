@@ -53,12 +53,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("postscript", &["trailers"]),
     ("caller", &[]),
     ("snapshot", &["listener", "upstream", "config", "cache", "routing", "tail", "telemetry", "units"]),
-    ("upstream", &["tail", "balance", "config", "telemetry", "clock", "trailers", "units"]),
+    ("upstream", &["tail", "balance", "grpc", "config", "telemetry", "clock", "trailers", "units"]),
     ("store", &["cache", "config", "clock", "units"]),
-    ("telemetry", &["config", "cache", "tail", "trace", "clock", "units"]),
+    ("telemetry", &["config", "cache", "grpc", "tail", "trace", "clock", "units"]),
     ("listener", &["certificate", "config"]),
     ("certificate", &[]),
-    ("config", &["certificate", "clock", "routing", "cache", "tail", "balance", "trace", "uri", "units"]),
+    ("config", &["certificate", "clock", "routing", "cache", "tail", "balance", "grpc", "trace", "uri", "units"]),
     ("routing", &["uri", "units"]),
     ("cache", &["uri", "units"]),
     ("balance", &["tail", "units"]),
@@ -67,6 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("uri", &[]),
     ("trace", &["units"]),
     ("trailers", &[]),
+    ("grpc", &[]),
     ("units", &[]),
     ("lib", &[]),
 ];
@@ -105,6 +106,7 @@ const MIDDLE: &[&str] = &[
     "tail",
     "trace",
     "trailers",
+    "grpc",
     "balance",
     "routing",
     "uri",
@@ -112,7 +114,7 @@ const MIDDLE: &[&str] = &[
 ];
 
 /// Modules that decide and do nothing else.
-const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "trailers", "uri", "units"];
+const PURE: &[&str] = &["cache", "balance", "tail", "routing", "trace", "trailers", "grpc", "uri", "units"];
 
 /// Lines a file may have before its tests.
 const LONGEST: usize = 500;

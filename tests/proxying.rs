@@ -138,7 +138,7 @@ async fn hop_by_hop_fields_stop_here_in_both_directions() {
         .header("X-Nominated", "1")
         .header("Keep-Alive", "timeout=5")
         .header("Proxy-Connection", "keep-alive")
-        .header("TE", "trailers")
+        .header("TE", "deflate")
         .header("X-Stay", "1");
     let answer = edge.fetch(&request).await.expect(200);
 

@@ -46,7 +46,11 @@ async fn http1(log: &Log) -> SocketAddr {
                     let text = String::from_utf8_lossy(&request).into_owned();
                     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
                     let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-                    let is_whole = if is_chunked { body.contains("0\r\n") && body.ends_with("\r\n\r\n") } else { text.ends_with("\r\n\r\n") };
+                    let is_whole = if is_chunked {
+                        body.contains("0\r\n") && body.ends_with("\r\n\r\n")
+                    } else {
+                        text.ends_with("\r\n\r\n")
+                    };
                     if is_whole {
                         let answer = ANSWER.replace("CONTROL", control(text.split(' ').nth(1).unwrap()));
                         log.0.lock().push(text);

@@ -154,6 +154,7 @@ fn resolve(gathered: &Gathered<'_>, top: &Spot<'_>) -> Vec<Arc<Route>> {
             priority_header: policy.priority_header(),
             hedge: policy.hedge(),
             rescue: policy.rescue(),
+            safe_methods: policy.safe_methods(),
             rate: policy.rate(),
             cache: policy.into_cache(),
         }));
@@ -179,6 +180,7 @@ fn implicit(pool: &str) -> Route {
         priority_header: policy.priority_header(),
         hedge: policy.hedge(),
         rescue: policy.rescue(),
+        safe_methods: policy.safe_methods(),
         rate: policy.rate(),
         cache: policy.into_cache(),
     }

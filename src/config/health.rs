@@ -5,15 +5,22 @@ use std::time::Duration;
 use super::read::Section;
 use super::server::TIMEOUT;
 use super::value::Value;
-use super::{HealthCheck, defaults};
+use super::{HealthCheck, HealthQuestion, defaults};
 use crate::{tail, uri};
 
-/// Reads `health = { … }`; `None` when it is not written: then there are no active checks.
-pub(super) fn check(mut section: Section<'_>) -> Option<HealthCheck> {
+/// Reads `health = { … }`; `None` when it is not written: then there are no active checks. A pool that speaks HTTP/2 may be
+/// checked by a gRPC call.
+pub(super) fn check(mut section: Section<'_>, is_http2: bool) -> Option<HealthCheck> {
     if !section.is_present() {
         return None;
     }
-    let path = section.required("path", "a path such as \"/healthz\"").and_then(|value| path(&value));
+    let question = match section.optional("grpc") {
+        Some(value) => service(&value, is_http2, &section).map(HealthQuestion::Grpc),
+        None => section
+            .required("path", "a path such as \"/healthz\"")
+            .and_then(|value| path(&value))
+            .map(HealthQuestion::Get),
+    };
     let host = section.optional("host").and_then(|value| host(&value));
     let interval = section.duration("interval", Duration::from_millis(100)..=*TIMEOUT.end(), defaults::HEALTH_INTERVAL);
     let timeout = section.duration("timeout", TIMEOUT, defaults::HEALTH_TIMEOUT.min(interval));
@@ -25,7 +32,7 @@ pub(super) fn check(mut section: Section<'_>) -> Option<HealthCheck> {
     let fall = section.integer("fall", 1..=100, defaults::HEALTH_FALL);
     section.finish();
     Some(HealthCheck {
-        path: path?,
+        question: question?,
         host,
         interval,
         timeout,
@@ -33,6 +40,25 @@ pub(super) fn check(mut section: Section<'_>) -> Option<HealthCheck> {
         rise: u32::try_from(rise).unwrap_or(u32::MAX),
         fall: u32::try_from(fall).unwrap_or(u32::MAX),
     })
+}
+
+/// The name of a service, or nothing for the server as a whole.
+fn service(value: &Value<'_>, is_http2: bool, section: &Section<'_>) -> Option<String> {
+    let text = value.text("the name of a service such as \"package.Service\", or \"\" for the server as a whole")?;
+    if !is_http2 {
+        value.spot.error("is asked by gRPC, which needs `protocol = \"h2\"` in the pool");
+        return None;
+    }
+    for other in ["path", "expect"] {
+        if section.has(other) {
+            section.spot_of(other).error("is of a check by GET, and this one is by gRPC");
+        }
+    }
+    if text.len() > 256 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        value.expected("the name of a service such as \"package.Service\"");
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn path(value: &Value<'_>) -> Option<String> {

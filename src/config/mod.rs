@@ -41,6 +41,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::grpc::SafeMethods;
 use crate::routing::{HostPattern, PathPattern};
 use crate::units::{Ratio, Weight};
 use crate::{cache, tail};
@@ -288,11 +289,20 @@ pub struct Http2 {
     pub ping_timeout: Duration,
 }
 
+/// What a check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthQuestion {
+    /// For this origin-form path, e.g. `/healthz`.
+    Get(String),
+    /// How this service is, by `grpc.health.v1.Health/Check`; empty for the server as a whole.
+    Grpc(String),
+}
+
 /// `health = { … }`: a GET every `interval` to every backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthCheck {
-    /// Origin-form path, e.g. `/healthz`.
-    pub path: String,
+    /// What is asked.
+    pub question: HealthQuestion,
     /// `Host` sent; the backend's own address when `None`.
     pub host: Option<String>,
     /// From one check's start to the next's.
@@ -369,6 +379,8 @@ pub struct Route {
     pub hedge: Hedge,
     /// Whether a body that stalls is fetched to its end from another backend.
     pub rescue: bool,
+    /// `[route.grpc] safe_methods`: calls that may be asked more than once.
+    pub safe_methods: SafeMethods,
     /// How many requests are admitted; `None`: all.
     pub rate: Option<tail::rate::Params>,
     /// `[route.cache]`

@@ -14,6 +14,7 @@ use super::value::Value;
 use super::{ClientDirectives, Hedge, IfSlow, Purge, RouteCache, cache_key, defaults, purge, rate, units};
 use crate::cache;
 use crate::cache::storable::{Guard, SetCookie};
+use crate::grpc::SafeMethods;
 use crate::tail;
 use crate::tail::class::Class;
 
@@ -26,6 +27,7 @@ pub(super) struct Policy {
     priority_header: Option<HeaderName>,
     hedge: Option<Hedge>,
     rescue: Option<bool>,
+    safe_methods: Option<SafeMethods>,
     /// Written: limits, or `"off"`.
     rate: Option<Option<tail::rate::Params>>,
     enabled: Option<bool>,
@@ -89,6 +91,7 @@ impl Policy {
             Some(table) => present(table, rate::read),
             None => Some(None),
         };
+        let safe_methods = present(section.section("grpc"), grpc_of);
         let mut cache = section.section("cache");
         let policy = Policy {
             timeout,
@@ -97,6 +100,7 @@ impl Policy {
             priority_header,
             hedge,
             rescue,
+            safe_methods,
             rate,
             enabled: cache.optional("enabled").and_then(|value| value.boolean()),
             ttl: present(cache.section("ttl"), ttl),
@@ -134,6 +138,7 @@ impl Policy {
             priority_header: self.priority_header.or(base.priority_header),
             hedge: self.hedge.or(base.hedge),
             rescue: self.rescue.or(base.rescue),
+            safe_methods: self.safe_methods.or(base.safe_methods),
             rate: self.rate.or(base.rate),
             enabled: self.enabled.or(base.enabled),
             ttl: self.ttl.or(base.ttl),
@@ -173,6 +178,10 @@ impl Policy {
 
     pub(super) fn rescue(&self) -> bool {
         self.rescue.unwrap_or(defaults::RESCUE)
+    }
+
+    pub(super) fn safe_methods(&self) -> SafeMethods {
+        self.safe_methods.clone().unwrap_or_default()
     }
 
     pub(super) fn rate(&self) -> Option<tail::rate::Params> {
@@ -219,6 +228,23 @@ fn priority_header(value: &Value<'_>) -> Option<HeaderName> {
         return None;
     }
     Some(field)
+}
+
+/// Reads `{ safe_methods = ["/package.Service/Method", "/package.Service/*"] }`.
+fn grpc_of(mut section: Section<'_>) -> SafeMethods {
+    const METHOD: &str = "a method such as \"/package.Service/Method\", or all of a service, \"/package.Service/*\"";
+    let list = section.optional("safe_methods");
+    let methods = list.map(|value| value.list(&format!("a list of {METHOD}"))).unwrap_or_default();
+    let method = |value: &Value<'_>| match value.as_text().filter(|text| SafeMethods::is_pattern(text)) {
+        Some(text) => Some(text.to_owned()),
+        None => {
+            value.expected(METHOD);
+            None
+        }
+    };
+    let methods = methods.iter().filter_map(method).collect();
+    section.finish();
+    SafeMethods::new(methods)
 }
 
 fn present<'a, T>(section: Section<'a>, read: impl FnOnce(Section<'a>) -> T) -> Option<T> {

@@ -16,13 +16,15 @@ pub(super) fn read<'a>(mut section: Section<'a>) -> Option<Located<'a, Pool>> {
     let http2 = http2::read(&mut section);
     let keepalive = section.boolean("keepalive", true);
     if http2.is_some() && !keepalive {
-        section.spot_of("keepalive").error("cannot be false with `protocol = \"h2\"`, whose connections are shared by requests");
+        section
+            .spot_of("keepalive")
+            .error("cannot be false with `protocol = \"h2\"`, whose connections are shared by requests");
     }
     let max_in_flight = section.optional("max_in_flight").and_then(|value| backend::max_in_flight(&value));
     let pool = Pool {
         name: name.clone().unwrap_or_default(),
         backends,
-        health: health::check(section.section("health")),
+        health: health::check(section.section("health"), http2.is_some()),
         ejection: health::ejection(section.section("ejection")),
         slow_start: section.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600), defaults::SLOW_START),
         timeouts: timeouts(section.section("timeouts")),

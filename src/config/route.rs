@@ -113,7 +113,7 @@ pub(super) fn profiles<'a>(value: Value<'a>) -> Vec<(&'a str, Located<'a, Policy
         for key in ["name", "match", "pool", "profile"] {
             if let Some(value) = section.optional(key) {
                 value.spot.error(
-                    "belongs to a route, expected only policy (timeout, max_body, priority, priority_header, hedge, rescue, rate, cache) in a profile",
+                    "belongs to a route, expected only policy (timeout, max_body, priority, priority_header, hedge, rescue, grpc, rate, cache) in a profile",
                 );
             }
         }

@@ -15,9 +15,9 @@ use super::purge::shown_field;
 use super::tracing::{PROTOCOLS, TRUSTS};
 use super::units::{show_duration, show_quantile, show_rate, show_ratio, show_size};
 use super::{
-    Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, Hedge, IfSlow,
-    Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, Purge, Retry, Route, RouteCache, Server, Tls,
-    TlsVersion, Tracing,
+    Admission, Cache, CertificateFiles, ClientCertificate, ClientDirectives, Config, HealthCheck, HealthQuestion,
+    Hedge, IfSlow, Listener, ListenerTls, LogFormat, LogOutput, Pool, Protocols, Purge, Retry, Route, RouteCache,
+    Server, Tls, TlsVersion, Tracing,
 };
 use crate::cache::freshness::Ttl;
 use crate::cache::storable::{Guard, SetCookie};
@@ -312,13 +312,18 @@ fn probation(probation: &probation::Params) -> Value {
 fn health(check: &HealthCheck) -> Value {
     let range = |(low, high): &(u16, u16)| if low == high { low.to_string() } else { format!("{low}-{high}") };
     let mut shown = json!({
-        "path": check.path,
         "interval": time(check.interval),
         "timeout": time(check.timeout),
-        "expect": check.expect.iter().map(range).collect::<Vec<_>>(),
         "rise": check.rise,
         "fall": check.fall,
     });
+    match &check.question {
+        HealthQuestion::Get(path) => {
+            shown["path"] = json!(path);
+            shown["expect"] = check.expect.iter().map(range).collect::<Vec<_>>().into();
+        }
+        HealthQuestion::Grpc(service) => shown["grpc"] = json!(service),
+    }
     if let Some(host) = &check.host {
         shown["host"] = json!(host);
     }
@@ -349,6 +354,7 @@ fn route(route: &Route) -> Value {
             Hedge::Off => "off",
         },
         "rescue": route.rescue,
+        "grpc": { "safe_methods": route.safe_methods.patterns() },
         "rate": rate(route.rate.as_ref()),
         "cache": cache(&route.cache),
     });

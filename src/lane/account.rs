@@ -65,6 +65,7 @@ impl Account<'_> {
             path: &line.path,
             protocol: if reason == Termination::Cut { "" } else { self.protocol },
             status,
+            grpc_status: None,
             bytes: sent,
             duration,
             upstream_time: None,

@@ -94,7 +94,7 @@ async fn connection<SV, C, B>(
     if begun.spoken == Spoken::Http2 {
         let digest = begun.digest();
         let Begun { stream, link, .. } = begun;
-        return Box::pin(streams::serve(&edge, &proxy, stream, digest, &link, &shutdown)).await;
+        return Box::pin(streams::serve(&edge, &proxy, &short, stream, digest, &link, &shutdown)).await;
     }
     let Begun { stream, client, link, told, .. } = begun;
     let mut framed = Framed::new(stream);
@@ -125,7 +125,7 @@ async fn connection<SV, C, B>(
             Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
         let is_short = match uncached {
-            Uncached::No => false,
+            Uncached::No => handed.is_never_cached,
             Uncached::Off => true,
             Uncached::Absent(key) => short.is_never_stored(&key),
         };
@@ -163,6 +163,8 @@ struct Handed {
     framed: Box<Framed>,
     head: BytesMut,
     is_last: bool,
+    /// Whether it is a request over HTTP/1.1 whose method the cache has no part in.
+    is_never_cached: bool,
     /// How long a read may wait for the client.
     patience: Duration,
 }
@@ -191,7 +193,18 @@ fn hand_over(
     let is_last = is_last || head.rest == Rest::Upgraded;
     // A tunnel may be silent for as long as a connection between requests.
     let patience = if framed.is_tunnel() { timeouts.idle } else { timeouts.body };
-    Ok(Handed { framed, head: head_bytes, is_last, patience })
+    let is_never_cached = is_never_cached(&head_bytes);
+    Ok(Handed { framed, head: head_bytes, is_last, is_never_cached, patience })
+}
+
+/// Whether the cache has no part in the request with this head by its method, nor pingora's own way, which is that of upgrades
+/// and of clients of HTTP/1.0.
+fn is_never_cached(head: &[u8]) -> bool {
+    let mut lines = head.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
+    let first = lines.next().unwrap_or_default();
+    let is_read = first.starts_with(b"GET ") || first.starts_with(b"HEAD ");
+    let is_upgrade = |line: &[u8]| line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"upgrade:"));
+    !is_read && first.ends_with(b" HTTP/1.1") && !lines.any(is_upgrade)
 }
 
 impl Handed {
@@ -226,3 +239,19 @@ fn set_up(session: &mut ServerSession, head: BytesMut, is_last: bool, patience: 
 
 /// How long the rest of a body that nobody wants is read before the connection is given up.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_cache_has_no_part_in_is_known_by_its_head() {
+        let is = |head: &str| is_never_cached(head.as_bytes());
+        assert!(is("POST / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(is("POST /upgrade: HTTP/1.1\r\nX-Upgrade: a\r\n\r\n"));
+        assert!(!is("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(!is("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(!is("POST / HTTP/1.0\r\n\r\n"));
+        assert!(!is("POST / HTTP/1.1\r\nUPGRADE: x\r\n\r\n"));
+    }
+}

@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Method;
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{self, H2Accept, HttpSession};
 use pingora::protocols::{Digest, Stream};
-use pingora::proxy::{HttpProxy, ProxyHttp};
+use pingora::proxy::{HttpProxy, ProxyHttp, Session};
 use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
 
 use super::head::Refusal;
 use super::redirect::Redirect;
 use super::{refusal, stream_hit};
+use crate::bypass::Bypass;
 use crate::caller::Link;
 use crate::config::Limits;
 use crate::edge::{Edge, Phase};
@@ -42,9 +44,10 @@ enum Event {
 }
 
 /// Serves a connection to its end. `digest` tells of it.
-pub(super) async fn serve<SV, C>(
+pub(super) async fn serve<SV, C, B>(
     edge: &Arc<Edge>,
     proxy: &Arc<HttpProxy<SV, C>>,
+    short: &Arc<B>,
     stream: Stream,
     digest: Arc<Digest>,
     link: &Arc<Link>,
@@ -53,6 +56,7 @@ pub(super) async fn serve<SV, C>(
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
     C: custom::Connector,
+    B: Bypass,
 {
     let (most, idle, mut options) = {
         let snapshot = edge.peek();
@@ -97,10 +101,10 @@ pub(super) async fn serve<SV, C>(
             Event::Stream(Ok(Some(H2Accept::Session(session)))) => {
                 requests += 1;
                 let Some(session) = front(edge, session, link) else { continue };
-                let (edge, proxy, link) = (edge.clone(), proxy.clone(), link.clone());
+                let (edge, proxy, short, link) = (edge.clone(), proxy.clone(), short.clone(), link.clone());
                 let (shutdown, busy) = (shutdown.clone(), active.enter());
                 tokio::spawn(async move {
-                    request(&edge, &proxy, session, link, &shutdown).await;
+                    request(&edge, &proxy, &short, session, link, &shutdown).await;
                     drop(busy);
                 });
             }
@@ -124,9 +128,10 @@ fn front(edge: &Edge, session: HttpSession, link: &Link) -> Option<HttpSession> 
 }
 
 /// Serves one request behind the lane.
-async fn request<SV, C>(
+async fn request<SV, C, B>(
     edge: &Edge,
     proxy: &Arc<HttpProxy<SV, C>>,
+    short: &Arc<B>,
     mut session: HttpSession,
     link: Arc<Link>,
     shutdown: &ShutdownWatch,
@@ -134,14 +139,31 @@ async fn request<SV, C>(
     SV: ProxyHttp + Send + Sync + 'static,
     SV::CTX: Send + Sync,
     C: custom::Connector,
+    B: Bypass,
 {
     session.set_write_timeout(Some(edge.peek().config().server.timeouts.write));
     session.set_total_drain_timeout(Some(super::DRAIN_TIME));
-    let served = link.scope(proxy.process_new_http(ServerSession::new_http2(session), shutdown));
+    let is_read = matches!(session.req_header().method, Method::GET | Method::HEAD);
+    let session = ServerSession::new_http2(session);
+    let served = async {
+        match is_read {
+            true => drop(Box::pin(proxy.process_new_http(session, shutdown)).await),
+            // The cache has no part in it.
+            false => drop(Box::pin(short.answer(wrapped(session))).await),
+        }
+    };
     tokio::select! {
-        _ = served => {}
+        () = link.scope(served) => {}
         () = edge.cut() => {}
     }
+}
+
+/// As the short way takes it. Pingora makes such a session only over a connection of HTTP/1.1, for which an empty one does.
+fn wrapped(session: ServerSession) -> Session {
+    let (nobody, _) = tokio::io::duplex(1);
+    let mut wrapped = Session::new_h1(Box::new(nobody));
+    *wrapped.downstream_session = session;
+    wrapped
 }
 
 /// Which limit of a head it is over.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, RETRY_AFTER};
 use pingora::http::RequestHeader;
@@ -17,10 +18,11 @@ use super::leg::{Leg, Run, Wire};
 use super::{deadlines, reported};
 use crate::cache::validate::Mismatch;
 use crate::clock;
+use crate::grpc;
 use crate::tail::signals::Kind;
 use crate::telemetry::visits;
 use crate::units::Tick;
-use crate::upstream::attempt::is_pushback;
+use crate::upstream::verdict::{Asked, Verdict};
 use crate::upstream::{Attempt, Connections, Failure, Member, Request};
 
 /// How often a request that has a place looks for a backend with room for it.
@@ -63,6 +65,7 @@ impl Attempts {
             deadline: deadlines::until(&exchange, begun),
             told: deadlines::Told::of(&exchange),
             idempotent: exchange.idempotent,
+            body: None,
             timeouts: route.pool.config().timeouts.clone(),
             http2: route.pool.config().http2,
             trace: exchange.trace,
@@ -77,7 +80,13 @@ impl Attempts {
         self.wire.deadline = deadlines::until(&self.exchange, begun);
     }
 
-    /// Sends a request without body and waits for a response's head, interim or final.
+    /// The request has this body, all of which is there.
+    pub(super) fn with_body(&mut self, body: Bytes) {
+        self.wire.body = Some(body);
+        self.restart_deadline();
+    }
+
+    /// Sends a request whose body is there, or that has none, and waits for a response's head, interim or final.
     pub(super) async fn ask(&mut self, request: &RequestHeader) -> Result<Leg, Failure> {
         let begun = clock::now();
         hedge::probe(self, request, begun);
@@ -133,8 +142,8 @@ impl Attempts {
     /// Accepts a head that was read, or names what is wrong with it.
     pub(super) fn judge(&self, leg: &mut Leg) -> Result<Judged, Failure> {
         let head = leg.http.head().ok_or(Failure::InvalidResponse)?;
-        let (status, pushback) = (head.status.as_u16(), is_pushback(head));
-        match status {
+        let (status, verdict) = Verdict::of(head, self.asked());
+        match head.status.as_u16() {
             // Nothing was asked to be upgraded on this path.
             101 => return Err(Failure::InvalidResponse),
             102..=199 | 100 => return Ok(Judged::Interim),
@@ -145,8 +154,17 @@ impl Attempts {
         let pool = &self.exchange.route.pool;
         reported::hear(pool, leg.attempt.backend(), &head.headers);
         pool.counters().first_byte(took);
-        self.exchange.seen.lock().answered_by(&leg.member);
-        Ok(if status >= 500 || pushback { Judged::Error } else { Judged::Answer })
+        let mut seen = self.exchange.seen.lock();
+        seen.answered_by(&leg.member);
+        seen.call = self.exchange.call.and_then(|_| grpc::Status::read(&head.headers));
+        Ok(if status >= 500 || verdict == Verdict::Pushback { Judged::Error } else { Judged::Answer })
+    }
+
+    fn asked(&self) -> Asked {
+        match self.exchange.call {
+            Some(_) => Asked::ByCall { is_timed: self.exchange.patience.is_some() },
+            None => Asked::Plainly,
+        }
     }
 
     /// The plan.
@@ -207,6 +225,9 @@ impl Attempts {
         };
         self.made += u32::from(kind == Kind::Primary);
         let mut attempt = route.pool.begin(member, kind, &route.hedging, now);
+        if self.exchange.call.is_some() {
+            attempt.is_call(self.exchange.patience.is_some());
+        }
         attempt.tell(self.exchange.visits.enter(member.backend.shared_name(), word, now));
         attempt
     }
@@ -267,7 +288,7 @@ impl Attempts {
     /// that does better.
     async fn past_error(&mut self, mut leg: Leg, request: &RequestHeader) -> Leg {
         loop {
-            let status = leg.http.head().map_or(0, |head| head.status.as_u16());
+            let status = leg.http.head().map_or(0, |head| Verdict::of(head, self.asked()).0);
             // A gateway that says when to come again does not want to be asked at once, nor does what stands behind it.
             let told = leg.http.head().is_some_and(|head| head.headers.contains_key(RETRY_AFTER));
             let gateway = (502..=504).contains(&status);

@@ -14,6 +14,7 @@ use crate::cache::storable::NotStorable;
 use crate::caller::{Client, Link};
 use crate::clock;
 use crate::edge::Edge;
+use crate::grpc;
 use crate::last_word::LastWord;
 use crate::pace::Pace;
 use crate::snapshot::{Route, Snapshot};
@@ -100,6 +101,8 @@ pub struct Ctx {
     pub bodyless: bool,
     /// Whether a response of the backend or the cache was sent.
     pub answered: bool,
+    /// The status with which the edge itself has answered a gRPC call.
+    pub call: Option<grpc::Status>,
     /// What is logged if the request is dropped in its midst.
     pub unlogged: Option<Unlogged>,
     /// Why the request ended, once it is known not to be simply done.
@@ -180,6 +183,7 @@ impl Ctx {
             upgrade_failure: None,
             bodyless: false,
             answered: false,
+            call: None,
             unlogged: None,
             ended: None,
         }

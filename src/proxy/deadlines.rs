@@ -101,14 +101,18 @@ pub(super) fn leave_last_word(session: &Session, ctx: &mut Ctx, exchange: &Excha
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
     millis: bool,
-    grpc: bool,
+    /// The end of a call.
+    grpc: Option<Deadline>,
 }
 
 impl Told {
     /// What the pool is told, and in the client's way too.
     pub(super) fn of(exchange: &Exchange) -> Told {
-        let millis = exchange.route.pool.config().tell_deadline;
-        Told { millis, grpc: millis && exchange.patience.is_some_and(|patience| patience.grpc) }
+        let pool = exchange.route.pool.config();
+        let patience = exchange.patience.filter(|patience| patience.grpc && pool.tell_deadline);
+        // To the end of the call, where the route's time is to the head of an answer: a stream may go on for longer.
+        let total = Deadline::new(exchange.started, pool.timeouts.total);
+        Told { millis: pool.tell_deadline, grpc: patience.map(|patience| patience.deadline.earlier(total)) }
     }
 
     /// Says what is `left`, in a head that is sent now.
@@ -116,7 +120,8 @@ impl Told {
         if self.millis {
             fields.add(X_REQUEST_TIMEOUT_MS, deadline::show_millis(left));
         }
-        if self.grpc {
+        if let Some(end) = self.grpc {
+            let left = end.left(clock::now()).unwrap_or_default();
             fields.add(GRPC_TIMEOUT.as_str(), deadline::show_grpc(left));
         }
     }

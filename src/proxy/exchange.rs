@@ -16,6 +16,7 @@ use super::rescue;
 use super::resume::Resume;
 use crate::cache::validate::Mismatch;
 use crate::clock;
+use crate::grpc;
 use crate::snapshot::Route;
 use crate::tail::race::{Hedge, NoHedge};
 use crate::telemetry::{Trace, Visits};
@@ -30,6 +31,8 @@ pub struct Exchange {
     pub route: Arc<Route>,
     /// Whether a repeated attempt is harmless (RFC 9110 §9.2.2).
     pub idempotent: bool,
+    /// Whether it is a gRPC call, and its method is safe.
+    pub call: Option<Call>,
     /// When a 304 is an answer.
     pub condition: Condition,
     /// Whether the stored response is asked about by HEAD, since the client wants no more than its head.
@@ -74,6 +77,7 @@ impl Exchange {
         Exchange {
             route,
             idempotent,
+            call: None,
             condition,
             by_head: false,
             resume: None,
@@ -93,6 +97,11 @@ impl Exchange {
             passed_on: Notify::new(),
             stored: SetOnce::new(),
         }
+    }
+
+    /// It is a gRPC call.
+    pub(super) fn calling(self, call: Option<Call>) -> Exchange {
+        Exchange { call, ..self }
     }
 
     /// The stored response is asked about by HEAD.
@@ -177,6 +186,13 @@ impl Exchange {
     }
 }
 
+/// A gRPC call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Whether the route says that its method may be asked more than once.
+    pub is_safe: bool,
+}
+
 /// What the request upstream is conditional on.
 #[derive(Debug)]
 pub enum Condition {
@@ -207,6 +223,8 @@ pub struct Seen {
     pub spliced: Option<StatusCode>,
     /// Why the last attempt failed; cleared when a later one answers.
     pub failure: Option<Failure>,
+    /// The status of the call, if it was one, from the last answer that came.
+    pub call: Option<grpc::Status>,
     /// What became of the copy of a late request.
     pub hedge: Hedge,
     /// How long the request had waited when it was copied.

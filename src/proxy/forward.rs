@@ -21,7 +21,7 @@ use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType, Result};
 
 use super::session::UpstreamSession;
-use super::upload::{self, NoBody};
+use super::upload::NoBody;
 use crate::upstream::{Connections, Failure};
 
 /// The peer that selects this path; it names no backend.
@@ -86,19 +86,14 @@ impl Session for UpstreamSession {
         if end {
             return self.ask(request);
         }
-        let mut attempts = self.attempts_at(&mut request)?;
-        self.leg = Some(attempts.open(&request).await.map_err(error)?);
-        self.attempts = Some(attempts);
-        Ok(())
+        self.open(&mut request).await
     }
 
     fn take_request_body_writer(&mut self) -> Option<Box<dyn BodyWrite>> {
         if self.leg.is_none() {
             return Some(Box::new(NoBody));
         }
-        let (writer, upload) = upload::channel();
-        self.upload = Some(upload);
-        Some(Box::new(writer))
+        Some(Box::new(self.writer()))
     }
 
     async fn read_response_header(&mut self) -> Result<()> {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use super::deadlines::Told;
@@ -45,6 +46,8 @@ pub(super) struct Wire {
     pub idempotent: bool,
     /// What backends are told of that time.
     pub told: Told,
+    /// The request's body, where all of it is there.
+    pub body: Option<Bytes>,
     /// The pool's clocks.
     pub timeouts: UpstreamTimeouts,
     /// How HTTP/2 is spoken to the pool, if it is.
@@ -158,13 +161,21 @@ impl Wire {
         tokio::time::timeout(limit, http.read_head()).await.unwrap_or(Err(clock))
     }
 
-    /// Starts an attempt at `member` without a body.
+    async fn open_and_send(&self, member: &Member, request: &Request, entry: &Entry) -> Headed {
+        let mut http = self.open(member, request, entry).await?;
+        if let Some(body) = &self.body {
+            http.send_whole(body.clone()).await?;
+        }
+        Ok(http)
+    }
+
+    /// Starts an attempt at `member` with a body that is there, or none.
     pub(super) fn run(&self, member: Arc<Member>, attempt: Attempt, request: Result<Request, Failure>) -> Run {
         let (wire, asked) = (self.clone(), member.clone());
         let entry = attempt.entry().clone();
         let going = Box::pin(async move {
             let request = request?;
-            let mut http = wire.open(&asked, &request, &entry).await?;
+            let mut http = wire.open_and_send(&asked, &request, &entry).await?;
             match wire.read_head(&mut http).await {
                 // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
                 Err(Failure::ClosedEarly) if !http.is_fresh() && wire.idempotent => {}
@@ -172,7 +183,7 @@ impl Wire {
                 Err(Failure::StreamRefused) => {}
                 read => return read.map(|()| http),
             }
-            let mut http = wire.open(&asked, &request, &entry).await?;
+            let mut http = wire.open_and_send(&asked, &request, &entry).await?;
             wire.read_head(&mut http).await.map(|()| http)
         });
         Run { member, attempt, going }

@@ -15,6 +15,7 @@ use super::{timeline, traced};
 use crate::cache::status::{Path, StaleUse};
 use crate::clock;
 use crate::edge::Edge;
+use crate::grpc;
 use crate::last_word::LastWord;
 use crate::tail::queue::Shed;
 use crate::telemetry::slow::{self, SlowRequest};
@@ -169,6 +170,9 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     let method = &session.req_header().method;
     let counters = ctx.route.as_ref().map_or(edge.metrics().unrouted(), |r| &r.metrics);
     counters.record(Method::from(method), status, cache, duration);
+    if let Some(status) = call(ctx) {
+        counters.called(status);
+    }
     if let Some(headed) = ctx.headed {
         counters.first_byte(headed.since(ctx.started));
     }
@@ -191,6 +195,11 @@ pub(super) fn request(edge: &Edge, session: &Session, e: Option<&Error>, ctx: &m
     ctx.trace_id = traced::end(edge, ctx, &request, &line, Some(&session.req_header().headers), &timeline);
     time(counters, ctx, &request, &line, timeline);
     write(edge, ctx, &request, &line, Some(&session.req_header().headers));
+}
+
+/// The status of a gRPC call, if it was one: the edge's, or the backend's.
+fn call(ctx: &Ctx) -> Option<grpc::Status> {
+    ctx.call.or_else(|| ctx.exchange.as_ref()?.seen.lock().call)
 }
 
 /// A refresh has ended.
@@ -294,6 +303,7 @@ fn write(edge: &Edge, ctx: &Ctx, request: &Request<'_>, line: &Line, headers: Op
         path,
         protocol: request.protocol,
         status: line.status,
+        grpc_status: call(ctx).map(grpc::Status::as_str),
         bytes: request.bytes,
         duration: line.duration,
         upstream_time,

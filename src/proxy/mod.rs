@@ -11,6 +11,7 @@ mod ctx;
 mod deadlines;
 mod exchange;
 pub mod explain;
+mod feed;
 mod flights;
 mod forward;
 mod handling;

@@ -1,8 +1,9 @@
 //! The short way of a request that the cache has no part in: the same phases in the same order, one after the other.
 //!
-//! Pingora's proxy carries bodies and messages both ways at once, over channels, with a cache in between. A GET or a HEAD
-//! without a body whose answer is not stored needs none of that, which costs more than all that is decided about it. What
-//! is decided is decided by the phases (`proxy/mod.rs`), and the backends are asked by the same session (`forward`).
+//! Pingora's proxy carries bodies and messages both ways over channels, with a cache in between. A request whose answer is
+//! not stored needs none of that, which costs more than all that is decided about it. What is decided is decided by the
+//! phases (`proxy/mod.rs`), and the backends are asked by the same session (`forward`). A request's body goes its own way
+//! beside that ([`super::feed`]).
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -16,7 +17,9 @@ use pingora::{Error, ErrorType, Result};
 
 use super::Proxy;
 use super::ctx::Ctx;
+use super::feed::{self, Feed, Whole};
 use super::forward::error;
+use super::respond;
 use super::session::UpstreamSession;
 use crate::bypass::Bypass;
 use crate::upstream::Failure;
@@ -36,10 +39,16 @@ impl Bypass for Proxy {
         match self.phases(&mut session, &mut ctx).await {
             Ok(()) => {
                 self.logging(&mut session, None, &mut ctx).await;
+                // What is left of a request that was answered before its end; a client that goes on with it is left.
+                session.downstream_session.drain_request_body().await.ok()?;
                 session.downstream_session.finish().await.ok().flatten().map(|kept| kept.into_parts().0)
             }
             Err(e) => {
+                let has_begun = session.response_written().is_some_and(|head| !head.status.is_informational());
                 let _told = self.fail_to_proxy(&mut session, &e, &mut ctx).await;
+                if has_begun && ctx.version == Version::HTTP_2 {
+                    respond::break_off(&mut session, &mut ctx).await;
+                }
                 self.logging(&mut session, Some(&e), &mut ctx).await;
                 None
             }
@@ -66,14 +75,55 @@ impl Proxy {
         if ctx.shed.is_some() {
             return Err(error(Failure::Shed));
         }
+        if !session.as_mut().is_body_empty() {
+            session.as_mut().enable_retry_buffering();
+        }
+        loop {
+            let mut upstream = UpstreamSession::new(self.connections.clone());
+            let mut feed = self.ask(session, &mut upstream, ctx).await?;
+            let answered = self.answered(session, &mut upstream, &mut feed, ctx).await;
+            // The body is kept as long as it is small.
+            if answered.is_err() && upstream.again && !session.as_ref().retry_buffer_truncated() {
+                continue;
+            }
+            answered?;
+            upstream.release();
+            return Ok(());
+        }
+    }
+
+    /// Asks the backends; what of the request is still to come is for the feed.
+    async fn ask(&self, session: &mut Session, upstream: &mut UpstreamSession, ctx: &mut Ctx) -> Result<Feed> {
         let mut request = Box::new(session.req_header().clone());
         self.upstream_request_filter(session, &mut request, ctx).await?;
-        let mut upstream = UpstreamSession::new(self.connections.clone());
-        upstream.ask(request)?;
-        let head = self.head(session, &mut upstream, ctx).await?;
-        self.begin_answer(session, head, ctx).await?;
-        self.body(session, &mut upstream, ctx).await?;
-        upstream.release();
+        if session.as_mut().is_body_empty() {
+            upstream.ask(request)?;
+            return Ok(Feed::none());
+        }
+        let is_safe = ctx.exchange.as_ref().is_some_and(|exchange| exchange.call.is_some_and(|call| call.is_safe));
+        let mut read_before = session.as_ref().get_retry_buffer();
+        if is_safe {
+            // What is small enough to be kept can be asked of two.
+            match feed::whole(self, session, ctx, read_before).await? {
+                Whole::Is(body) => return upstream.ask_with(request, body).map(|()| Feed::none()),
+                Whole::IsNot(read) => read_before = Some(read),
+            }
+        }
+        upstream.open(&mut request).await?;
+        Ok(Feed::of(read_before, upstream.writer()))
+    }
+
+    async fn answered(
+        &self,
+        session: &mut Session,
+        upstream: &mut UpstreamSession,
+        feed: &mut Feed,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        let head = self.head(session, upstream, feed, ctx).await?;
+        if !self.begin_answer(session, head, upstream.is_done(), ctx).await? {
+            self.body(session, upstream, feed, ctx).await?;
+        }
         Ok(())
     }
 
@@ -82,10 +132,11 @@ impl Proxy {
         &self,
         session: &mut Session,
         upstream: &mut UpstreamSession,
+        feed: &mut Feed,
         ctx: &mut Ctx,
     ) -> Result<Box<ResponseHeader>> {
         loop {
-            unless_gone(session, upstream.next_head()).await?;
+            feed.until(upstream.next_head(), self, session, ctx).await?;
             let mut head = upstream.take_head().ok_or_else(|| error(Failure::InvalidResponse))?;
             self.upstream_response_filter(session, &mut head, ctx).await?;
             if !head.status.is_informational() {
@@ -97,8 +148,14 @@ impl Proxy {
         }
     }
 
-    /// Decides on the answer and sends its head.
-    async fn begin_answer(&self, session: &mut Session, mut head: Box<ResponseHeader>, ctx: &mut Ctx) -> Result<()> {
+    /// Decides on the answer and sends its head; whether that is all. `is_whole` says that nothing follows it.
+    async fn begin_answer(
+        &self,
+        session: &mut Session,
+        mut head: Box<ResponseHeader>,
+        is_whole: bool,
+        ctx: &mut Ctx,
+    ) -> Result<bool> {
         if session.cache.bypassing() {
             let reason = match self.response_cache_filter(session, &head, ctx)? {
                 RespCacheable::Cacheable(_) => {
@@ -116,19 +173,30 @@ impl Proxy {
         if !is_bodyless && !head.headers.contains_key(CONTENT_LENGTH) {
             head.insert_header(TRANSFER_ENCODING, "chunked")?;
         }
-        session.write_response_header(head, is_bodyless).await.map_err(Error::into_down)
+        if is_whole && ctx.version == Version::HTTP_2 {
+            // The status of a call may stand in a head only if that is all there is.
+            return respond::end_with(session, *head).await.map(|()| true).map_err(Error::into_down);
+        }
+        session.write_response_header(head, is_bodyless).await.map(|()| false).map_err(Error::into_down)
     }
 
-    async fn body(&self, session: &mut Session, upstream: &mut UpstreamSession, ctx: &mut Ctx) -> Result<()> {
+    async fn body(
+        &self,
+        session: &mut Session,
+        upstream: &mut UpstreamSession,
+        feed: &mut Feed,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
         loop {
             let mut data: Option<Bytes> = match upstream.is_done() {
                 true => None,
-                false => unless_gone(session, upstream.next_body()).await?,
+                false => feed.until(upstream.next_body(), self, session, ctx).await?,
             };
             let end = data.is_none() || upstream.is_done();
-            if data.is_none() {
-                // Its connection writes them with the end.
-                upstream.trailers().await;
+            if data.is_none()
+                && let Some(fields) = upstream.trailers().await
+            {
+                return session.downstream_session.write_response_trailers(fields).await.map_err(Error::into_down);
             }
             self.response_body_filter(session, &mut data, end, ctx)?;
             session.write_response_body(data, end).await.map_err(Error::into_down)?;
@@ -149,24 +217,6 @@ async fn read(session: &mut Session) -> bool {
                 let _told = session.downstream_session.respond_error(400).await;
             }
             false
-        }
-    }
-}
-
-/// What the backend has to say, unless the client leaves meanwhile.
-async fn unless_gone<T>(session: &mut Session, said: impl Future<Output = Result<T, Failure>>) -> Result<T> {
-    tokio::select! {
-        biased;
-        said = said => said.map_err(error),
-        gone = gone(session) => Err(gone),
-    }
-}
-
-/// Returns when the client leaves.
-async fn gone(session: &mut Session) -> Box<Error> {
-    loop {
-        if let Err(e) = session.downstream_session.read_body_or_idle(true).await {
-            return e.into_down();
         }
     }
 }

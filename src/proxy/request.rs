@@ -47,7 +47,20 @@ pub(super) fn enter(session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal>
         authority(session.req_header_mut())?;
     }
     let secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    place(session.req_header_mut(), from, secure, ctx)
+    place(session.req_header_mut(), from, secure, ctx)?;
+    let speaks_http2 = ctx.route.as_ref().is_some_and(|route| route.pool.config().http2.is_some());
+    if speaks_http2 && session.is_upgrade_req() { Err(no_upgrade()) } else { Ok(()) }
+}
+
+/// HTTP/2 knows no upgrades (RFC 9113 §8.6).
+fn no_upgrade() -> Refusal {
+    Refusal {
+        status: 501,
+        reason: Termination::MethodRefused,
+        sentence: "The backends of this route speak HTTP/2, which has no upgrades.".into(),
+        proxy_error: "http_request_error",
+        details: None,
+    }
 }
 
 /// Gives a request of HTTP/2 the form of one of HTTP/1: `Host` for `:authority`, a target without it (RFC 9113 §8.3.1).

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, VIA};
+use http::{HeaderMap, HeaderValue};
 use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 
 use super::caching;
@@ -16,8 +18,9 @@ use super::{invalidating, notes, purging, rate, timeline};
 use crate::cache::server_timing::{self, SERVER_TIMING};
 use crate::caller::X_REQUEST_ID;
 use crate::clock;
+use crate::grpc;
 use crate::store::ORIGINAL_DATE;
-use crate::telemetry::CacheResult;
+use crate::telemetry::{CacheResult, Termination};
 use crate::upstream::Failure;
 
 // As text: pingora sends a field in the spelling it was given.
@@ -117,6 +120,9 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
         // Where one request could be read in two ways, the next one cannot be trusted to begin where it seems to.
         session.set_keepalive(None);
     }
+    if grpc::is_call(&session.req_header().headers) {
+        return refuse_call(session, ctx, refusal).await;
+    }
     let mut body = String::new();
     let _infallible = writeln!(body, "{}", refusal.sentence);
     let mut response = ResponseHeader::build(refusal.status, Some(8))?;
@@ -146,4 +152,51 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
         session.write_response_body(Some(Bytes::from(body)), true).await?;
     }
     Ok(())
+}
+
+/// The same to a gRPC call: its status stands in the head, and there is no body ("Trailers-Only").
+async fn refuse_call(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
+    let status = match refusal.reason {
+        // To come again at once would make it worse, as clients do where nobody is there.
+        Termination::Shed => grpc::Status::RESOURCE_EXHAUSTED,
+        _ => grpc::Status::of_http(refusal.status),
+    };
+    ctx.call = Some(status);
+    let mut response = ResponseHeader::build(200, Some(8))?;
+    response.insert_header(CONTENT_TYPE, grpc::CONTENT)?;
+    response.insert_header(grpc::STATUS, u32::from(status.code()))?;
+    response.insert_header(grpc::MESSAGE, grpc::message(&refusal.sentence))?;
+    response
+        .insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some((refusal.proxy_error, refusal.details))))?;
+    rate::tell(ctx, &mut response)?;
+    if ctx.version != http::Version::HTTP_2 {
+        response.insert_header(CONTENT_LENGTH, 0)?;
+    }
+    if let Some(id) = &ctx.request_id {
+        response.insert_header(X_REQUEST_ID, id.clone())?;
+    }
+    ctx.headed.get_or_insert_with(clock::now);
+    end_with(session, response).await
+}
+
+/// Sends a head and the end of the answer with it, which over HTTP/2 only a task can say.
+pub(super) async fn end_with(session: &mut Session, head: ResponseHeader) -> Result<()> {
+    session.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await.map(drop)
+}
+
+/// Ends an answer over HTTP/2 that cannot be gone on with. A call still gets a status.
+pub(super) async fn break_off(session: &mut Session, ctx: &mut Ctx) {
+    if ctx.exchange.as_ref().is_none_or(|exchange| exchange.call.is_none()) {
+        return session.downstream_session.shutdown().await;
+    }
+    let status = match ctx.ended {
+        Some(Termination::Deadline | Termination::UpstreamTimeout) => grpc::Status::DEADLINE_EXCEEDED,
+        _ => grpc::Status::UNAVAILABLE,
+    };
+    ctx.call = Some(status);
+    let mut fields = HeaderMap::new();
+    fields.insert(grpc::STATUS, u32::from(status.code()).into());
+    fields.insert(grpc::MESSAGE, HeaderValue::from_static("The backend did not end its answer."));
+    // The client may be what has ended.
+    let _gone = session.downstream_session.write_response_trailers(fields).await;
 }

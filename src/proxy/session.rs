@@ -13,13 +13,15 @@ use pingora::{Error, ErrorType, Result};
 
 use super::attempts::{Attempts, Wait};
 use super::exchange::{Condition, Exchange, ExchangeRef};
+use super::forward::error;
 use super::leg::Leg;
 use super::rescue::Rescue;
 use super::resume::{Resume, Splice, Verdict};
-use super::upload::Upload;
+use super::upload::{self, Upload, Writer};
 use crate::cache::reuse;
 use crate::cache::validate::{self, Mismatch};
 use crate::clock;
+use crate::grpc;
 use crate::postscript::Postscript;
 use crate::tail::deadline::Deadline;
 use crate::trailers;
@@ -84,6 +86,30 @@ impl UpstreamSession {
         self.attempts = Some(self.attempts_at(&mut request)?);
         self.request = Some(request);
         Ok(())
+    }
+
+    /// The same with a body that is there, so that it can be sent as often as is useful.
+    pub(super) fn ask_with(&mut self, request: Box<RequestHeader>, body: Bytes) -> Result<()> {
+        self.ask(request)?;
+        if let Some(attempts) = &mut self.attempts {
+            attempts.with_body(body);
+        }
+        Ok(())
+    }
+
+    /// Takes a request with a body, with its plan in its extensions, and sends its head.
+    pub(super) async fn open(&mut self, request: &mut RequestHeader) -> Result<()> {
+        let mut attempts = self.attempts_at(request)?;
+        self.leg = Some(attempts.open(request).await.map_err(error)?);
+        self.attempts = Some(attempts);
+        Ok(())
+    }
+
+    /// Where its body goes.
+    pub(super) fn writer(&mut self) -> Writer {
+        let (writer, upload) = upload::channel();
+        self.upload = Some(upload);
+        writer
     }
 
     /// The attempts at what the request's plan names.
@@ -183,9 +209,14 @@ impl UpstreamSession {
     /// The fields after the body that may pass, once that has ended; what is stored has none, and those of a part are not
     /// about the whole. A client over HTTP/1.1 gets them from its connection.
     pub(super) async fn trailers(&mut self) -> Option<HeaderMap> {
-        let fields = self.leg.as_mut()?.http.take_trailers().and_then(trailers::passing);
-        let fields = fields.filter(|_| self.splice.is_none())?;
-        let decided = tokio::time::timeout(DECIDED, self.attempts.as_ref()?.exchange().is_stored()).await;
+        let (leg, exchange) = (self.leg.as_mut()?, self.attempts.as_ref()?.exchange());
+        let fields = leg.http.take_trailers()?;
+        if let (Some(_), Some(status)) = (exchange.call, grpc::Status::read(&fields)) {
+            leg.attempt.ended_with(status, clock::now());
+            exchange.seen.lock().call = Some(status);
+        }
+        let fields = trailers::passing(fields).filter(|_| self.splice.is_none())?;
+        let decided = tokio::time::timeout(DECIDED, exchange.is_stored()).await;
         if decided.unwrap_or(true) {
             return None;
         }

@@ -1,7 +1,7 @@
 //! A request's body on its way to the backend, while the response may already be coming.
 //!
-//! Pingora takes the body's writer out of the session and runs both at once, but an HTTP/1 connection has one owner.
-//! So the writer only passes chunks on, and the session, which owns the connection, writes them between reads.
+//! The client's side and the session run at once, but an HTTP/1 connection has one owner. So the writer only passes chunks on,
+//! and the session, which owns the connection, writes them between reads.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,15 +21,16 @@ use crate::upstream::{Came, Failure};
 /// Chunks under way from the client's side to the backend's: enough to overlap a read with a write.
 const CHUNKS: usize = 2;
 
-enum Chunk {
-    Data(Bytes),
-    End(Option<HeaderMap>),
+/// A piece of a body, which may be empty.
+pub(super) struct Chunk {
+    data: Bytes,
+    is_last: bool,
 }
 
 /// Makes both ends.
 pub(super) fn channel() -> (Writer, Upload) {
     let (tx, rx) = mpsc::channel(CHUNKS);
-    (Writer { tx }, Upload { rx, state: State::Open })
+    (Writer { tx }, Upload { rx, state: State::Open, has_last: false })
 }
 
 /// The client's end.
@@ -37,16 +38,35 @@ pub(super) struct Writer {
     tx: mpsc::Sender<Chunk>,
 }
 
+impl Writer {
+    /// Waits until there is room for a chunk.
+    pub(super) async fn room(&self) -> Room<'_> {
+        Room(self.tx.reserve().await.ok())
+    }
+}
+
+/// Room for a chunk; nothing if the session needs no more of the body.
+pub(super) struct Room<'w>(Option<mpsc::Permit<'w, Chunk>>);
+
+impl Room<'_> {
+    /// Passes it on, or drops it.
+    pub(super) fn pass(self, data: Bytes, is_last: bool) {
+        if let Some(permit) = self.0 {
+            permit.send(Chunk { data, is_last });
+        }
+    }
+}
+
 #[async_trait]
 impl BodyWrite for Writer {
     async fn write_all_buf(&mut self, data: &mut Bytes) -> Result<()> {
         // A closed channel means that the session needs no more of the body; the rest is read and dropped.
-        let _ = self.tx.send(Chunk::Data(std::mem::take(data))).await;
+        let _ = self.tx.send(Chunk { data: std::mem::take(data), is_last: false }).await;
         Ok(())
     }
 
     async fn finish(&mut self) -> Result<()> {
-        let _ = self.tx.send(Chunk::End(trailers())).await;
+        let _ = self.tx.send(Chunk { data: Bytes::new(), is_last: true }).await;
         Ok(())
     }
 
@@ -99,6 +119,8 @@ enum State {
 pub(super) struct Upload {
     rx: mpsc::Receiver<Chunk>,
     state: State,
+    /// Whether what is sent now is the last of it.
+    has_last: bool,
 }
 
 impl Upload {
@@ -121,17 +143,15 @@ impl Upload {
                 biased;
                 () = exchange.body_refused() => return Err(Failure::BodyRefused),
                 () = deadlines::passes(&exchange) => return Err(Failure::Deadline),
-                chunk = self.rx.recv(), if !is_sending => {
-                    self.write(chunk, leg).await;
-                    if self.is_done() {
-                        // The backend's time to answer begins when it has the whole request.
-                        attempts.restart_deadline();
-                    }
-                }
+                chunk = self.rx.recv(), if !is_sending => self.write(chunk, leg).await,
                 came = leg.http.read_head_or_send() => match came? {
                     Came::Read(()) => return attempts.judge(leg).map(|_| ()),
-                    Came::Sent(sent) => self.went(sent, false),
+                    Came::Sent(sent) => self.went(sent, leg).await,
                 },
+            }
+            if self.is_done() {
+                // The backend's time to answer begins when it has the whole request.
+                attempts.restart_deadline();
             }
         }
         let broken = self.state == State::Broken;
@@ -152,7 +172,7 @@ impl Upload {
                 () = exchange.body_refused() => return Err(Failure::BodyRefused),
                 came = leg.http.read_body_or_send() => match came? {
                     Came::Read(data) => return Ok(data),
-                    Came::Sent(sent) => self.went(sent, false),
+                    Came::Sent(sent) => self.went(sent, leg).await,
                 },
                 chunk = self.rx.recv(), if !is_sending => self.write(chunk, leg).await,
             }
@@ -161,19 +181,27 @@ impl Upload {
     }
 
     async fn write(&mut self, chunk: Option<Chunk>, leg: &mut Leg) {
-        let (written, end) = match chunk {
-            Some(Chunk::Data(data)) => (leg.http.send_body(data).await, false),
-            Some(Chunk::End(trailers)) => (leg.http.end_body(trailers).await, true),
+        let sent = match chunk {
+            Some(Chunk { data, is_last }) => {
+                self.has_last = is_last;
+                leg.http.send_body(data).await
+            }
             // The client's side went away without an end: the request stays incomplete.
-            None => (Err(Failure::WriteFailed), false),
+            None => Err(Failure::WriteFailed),
         };
-        self.went(written, end);
+        if sent.is_err() || !leg.http.is_sending() {
+            self.went(sent, leg).await;
+        }
     }
 
     /// A piece of the body has gone, or has not.
-    fn went(&mut self, written: std::result::Result<(), Failure>, end: bool) {
-        match written {
-            Ok(()) if end => self.state = State::Done,
+    async fn went(&mut self, sent: std::result::Result<(), Failure>, leg: &mut Leg) {
+        let sent = match sent {
+            Ok(()) if self.has_last => leg.http.end_body(trailers()).await,
+            sent => sent,
+        };
+        match sent {
+            Ok(()) if self.has_last => self.state = State::Done,
             Ok(()) => {}
             Err(_) => {
                 self.state = State::Broken;

@@ -13,7 +13,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use super::caching::{self, Shared};
 use super::ctx::Ctx;
-use super::exchange::{Condition, Exchange, ExchangeRef};
+use super::exchange::{Call, Condition, Exchange, ExchangeRef};
 use super::hedge;
 use super::resume::{self, Resume};
 use super::{deadlines, identity, reported, rescue, traced};
@@ -22,6 +22,7 @@ use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
 use crate::clock;
 use crate::config::Hedge;
+use crate::grpc;
 use crate::postscript::Postscript;
 use crate::snapshot::Route;
 use crate::tail::race::NoHedge;
@@ -113,7 +114,9 @@ pub(super) fn prepare(
                 postscript.want();
             }
         }
-        let idempotent = request.method.is_idempotent();
+        let is_call = grpc::is_call(&request.headers);
+        let call = is_call.then(|| Call { is_safe: route.config.safe_methods.has(request.uri.path()) });
+        let idempotent = request.method.is_idempotent() || call.is_some_and(|call| call.is_safe);
         let started = ctx.started;
         if let Some(range) = ctx.part.as_ref().and_then(|part| part.ask().field()) {
             request.insert_header(RANGE, range)?;
@@ -133,7 +136,7 @@ pub(super) fn prepare(
             request.set_method(Method::HEAD);
             condition = Condition::Stored(stored.headers().clone());
         }
-        let copying = may_copy(session, &route);
+        let copying = may_copy(session, &route, call);
         let has_fallback = caching::has_fallback(session, ctx);
         // Pingora panics when it is asked for the lock of a cache that was switched off after the key was made.
         let leads = session.cache.enabled() && session.cache.is_cache_lock_writer();
@@ -145,6 +148,7 @@ pub(super) fn prepare(
         // A request with a body comes here again for each attempt that pingora repeats.
         let made = || {
             Exchange::new(route, idempotent, condition, started)
+                .calling(call)
                 .asking_by_head(by_head)
                 .resuming(resume)
                 .hedging(copying, has_fallback)
@@ -162,11 +166,13 @@ pub(super) fn prepare(
     Ok(())
 }
 
-/// Whether the request may be copied: it is safe (RFC 9110 §9.2.1) and has nothing to be copied but its head.
-fn may_copy(session: &mut Session, route: &Route) -> std::result::Result<(), NoHedge> {
+/// Whether the request may be copied: it is safe (RFC 9110 §9.2.1) and has nothing to be copied but its head, or is a call
+/// whose method the route says to be.
+fn may_copy(session: &mut Session, route: &Route, call: Option<Call>) -> std::result::Result<(), NoHedge> {
     let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD);
     match route.config.hedge {
         Hedge::Off => Err(NoHedge::Off),
+        Hedge::On if call.is_some() => call.filter(|call| call.is_safe).map(drop).ok_or(NoHedge::Unsafe),
         Hedge::On if is_safe && session.as_mut().is_body_empty() => Ok(()),
         Hedge::On => Err(NoHedge::Unsafe),
     }

@@ -11,6 +11,7 @@ use super::lane::Lane;
 use super::termination::Termination;
 use super::timeline::Phase;
 use super::traces::{Dropped, EXPORTS};
+use crate::grpc;
 use crate::trace::sampling::Reason;
 
 /// One metric.
@@ -255,6 +256,8 @@ definitions! {
         "Requests that waited for what another was fetching, by whether that answered them";
     RATE_LIMITED: "hedgerow_rate_limited_total" Counter None, &[ROUTE, words("scope", RATE_SCOPES)],
         "Requests answered 429, by whose rate they were over";
+    CALLS: "hedgerow_grpc_responses_total" Counter None, &[ROUTE, words("status", grpc::NAMES)],
+        "gRPC calls that came to a status, by which";
     TERMINATIONS: "hedgerow_terminations_total" Counter None, &[words("reason", Termination::WORDS)],
         "Requests ended, by cause";
     LANE: "hedgerow_lane_requests_total" Counter None, &[words("outcome", Lane::WORDS)],

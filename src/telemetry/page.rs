@@ -243,6 +243,11 @@ impl Page {
             let mut routed = routes.iter().filter(|(route, _)| *route != names::UNROUTED);
             routed.try_for_each(|(route, metrics)| family.tally([route], &metrics.rate_limited))
         })?;
+        page.family(&names::CALLS, |family| {
+            // A route without calls has none of seventeen kinds.
+            let mut called = routes.iter().filter(|(_, metrics)| metrics.calls.counts().any(|(_, count)| count > 0));
+            called.try_for_each(|(route, metrics)| family.tally([route], &metrics.calls))
+        })?;
         page.family(&names::TERMINATIONS, |family| family.tally([], &self.counters.terminations))?;
         page.family(&names::LANE, |family| family.tally([], &self.counters.lane))?;
         page.gauge(&names::REQUESTS_IN_FLIGHT, self.counters.requests_in_flight.get())?;

@@ -25,6 +25,7 @@ pub const KEYS: &[&str] = &[
     "path",
     "protocol",
     "status",
+    "grpc_status",
     "bytes",
     "duration",
     "upstream_time",
@@ -61,6 +62,8 @@ pub struct Record<'a> {
     pub protocol: &'a str,
     /// What the client got; 0 if no response was begun.
     pub status: u16,
+    /// The status of a gRPC call, if it was one and came to one.
+    pub grpc_status: Option<&'static str>,
     /// Body bytes sent to the client.
     pub bytes: u64,
     /// From the head read to the last byte sent.
@@ -110,6 +113,7 @@ impl<'a> Record<'a> {
             path: "",
             protocol: "",
             status,
+            grpc_status: None,
             bytes: 0,
             duration: Duration::ZERO,
             upstream_time: None,
@@ -162,6 +166,7 @@ impl<'a> Record<'a> {
         out.text("path", present(self.path))?;
         out.text("protocol", present(self.protocol))?;
         out.number("status", u64::from(self.status))?;
+        out.text("grpc_status", self.grpc_status)?;
         out.number("bytes", self.bytes)?;
         out.seconds("duration", Some(self.duration))?;
         out.seconds("upstream_time", self.upstream_time)?;
@@ -379,6 +384,7 @@ pub(super) mod tests {
         path: "/a?b=c",
         protocol: "HTTP/1.1",
         status: 200,
+        grpc_status: None,
         bytes: 1024,
         duration: Duration::from_nanos(12_345_678),
         upstream_time: None,
@@ -433,7 +439,7 @@ pub(super) mod tests {
             line(&SAMPLE, LogFormat::Json),
             concat!(
                 r#"{"time":"1970-01-01T00:00:00.000Z","client":"127.0.0.1","method":"GET","host":"shop.example","#,
-                r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"bytes":1024,"duration":0.012345,"#,
+                r#""path":"/a?b=c","protocol":"HTTP/1.1","status":200,"grpc_status":null,"bytes":1024,"duration":0.012345,"#,
                 r#""upstream_time":null,"route":"static","pool":null,"backend":null,"cache":"hit","attempts":0,"#,
                 r#""hedge":null,"priority":"default","queue_time":null,"shed":null,"stale":null,"reason":"done","#,
                 r#""request_id":"4f","trace_id":null,"generation":3}"#,
@@ -448,7 +454,7 @@ pub(super) mod tests {
             line(&SAMPLE, LogFormat::Logfmt),
             concat!(
                 "time=1970-01-01T00:00:00.000Z client=127.0.0.1 method=GET host=shop.example ",
-                r#"path="/a?b=c" protocol=HTTP/1.1 status=200 bytes=1024 duration=0.012345 "#,
+                r#"path="/a?b=c" protocol=HTTP/1.1 status=200 grpc_status=- bytes=1024 duration=0.012345 "#,
                 "upstream_time=- route=static pool=- backend=- cache=hit attempts=0 hedge=- priority=default queue_time=- shed=- stale=- reason=done ",
                 "request_id=4f trace_id=- generation=3\n"
             )

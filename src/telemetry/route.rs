@@ -17,6 +17,7 @@ use super::slow::{Slow, SlowRequest, Slowest};
 use super::tally::Tally;
 use super::timeline::{Phase, Phases};
 use crate::config;
+use crate::grpc;
 use crate::units::Tick;
 
 const CLASSES: usize = StatusClass::ALL.len();
@@ -30,6 +31,8 @@ pub struct RouteMetrics {
     /// Hits that took no time.
     instant: Sharded<Instant>,
     pub(super) rate_limited: Tally,
+    /// gRPC calls by their status.
+    pub(super) calls: Tally,
     /// Bytes of bodies sent, by what the cache did.
     bytes: Sharded<[AtomicU64; CacheResult::ALL.len()]>,
     pub(super) forwarded: Tally,
@@ -66,6 +69,7 @@ impl RouteMetrics {
             exemplars: Exemplars::default(),
             slowest: Slowest::new(),
             rate_limited: Tally::new(names::RATE_SCOPES),
+            calls: Tally::new(grpc::NAMES),
             duration: Histogram::default(),
             first_byte: Histogram::default(),
             recent: Recent::new(),
@@ -76,6 +80,11 @@ impl RouteMetrics {
     /// Counts a request over a rate; `scope` is one of [`names::RATE_SCOPES`].
     pub fn rate_limited(&self, scope: &str) {
         self.rate_limited.add(scope);
+    }
+
+    /// Counts a gRPC call that came to this status.
+    pub fn called(&self, status: grpc::Status) {
+        self.calls.add(status.as_str());
     }
 
     /// Counts a request that has ended. `status` is what the client got, 0 if no response was begun; `duration` is

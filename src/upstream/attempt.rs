@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::RETRY_AFTER;
 use pingora::http::ResponseHeader;
 
 use super::backend::Backend;
 use super::failure::Failure;
 use super::pool::Pool;
+use super::verdict::{Asked, Verdict};
 use crate::clock;
+use crate::grpc;
 use crate::tail::hedging::Hedging;
 use crate::tail::signals::{Kind, Trial};
 use crate::telemetry::Entry;
@@ -36,6 +37,7 @@ pub struct Attempt {
     /// How many were with the backend when it was sent, it among them.
     nth: u32,
     is_tunnel: bool,
+    asked: Asked,
     outcome: Outcome,
     /// Where its request remembers it.
     entry: Entry,
@@ -53,12 +55,29 @@ impl Attempt {
     ) -> Attempt {
         let nth = backend.sent();
         let (trial, outcome, entry) = (Some(trial), Outcome::Open, Entry::default());
-        Attempt { pool, backend, route, trial, started: now, kind, nth, is_tunnel: false, outcome, entry }
+        Attempt {
+            pool,
+            backend,
+            route,
+            trial,
+            started: now,
+            kind,
+            nth,
+            is_tunnel: false,
+            asked: Asked::Plainly,
+            outcome,
+            entry,
+        }
     }
 
     /// The backend asked.
     pub fn backend(&self) -> &Arc<Backend> {
         &self.backend
+    }
+
+    /// What is asked is a gRPC call; `is_timed` if the client says how long it waits.
+    pub fn is_call(&mut self, is_timed: bool) {
+        self.asked = Asked::ByCall { is_timed };
     }
 
     /// What becomes of it is told there from now on.
@@ -90,31 +109,46 @@ impl Attempt {
     /// The head of a final response came at `now`; returns the time it took. What says that the backend cannot (5xx)
     /// counts against it, unless its peers say so too; what says that it cannot now, only in how much it is sent.
     pub fn answered(&mut self, head: &ResponseHeader, now: Tick) -> Duration {
-        let status = head.status.as_u16();
+        let (status, verdict) = Verdict::of(head, self.asked);
         self.outcome = Outcome::Answered { status };
-        self.entry.headed(status, now);
-        let pushback = is_pushback(head);
-        self.backend.accepted(!pushback, now);
-        if pushback {
+        self.entry.headed(head.status.as_u16(), now);
+        if verdict == Verdict::Pushback {
+            self.backend.accepted(false, now);
             // A backend that says so works: to eject it would put its load on those that may soon say so too.
             let trial = self.trial.as_mut();
             return trial
                 .map_or_else(|| now.since(self.started), |trial| self.backend.signals().pushed_back(trial, now));
         }
-        let error = is_error(status);
         let learning = [&self.route.delays, self.pool.delays()];
-        let Some(trial) = &mut self.trial else { return now.since(self.started) };
+        let Some(trial) = &mut self.trial else {
+            self.backend.accepted(true, now);
+            return now.since(self.started);
+        };
+        let error = verdict == Verdict::Error;
         let (took, late) = self.backend.signals().answered(trial, &learning, error, now);
-        if error {
-            self.pool.errored(&self.backend, now);
-        } else {
-            self.pool.succeeded(&self.backend, now);
-            if self.kind == Kind::Primary {
-                self.backend.answered(self.nth, trial.scaled(took));
-            }
+        if !error && self.kind == Kind::Primary {
+            self.backend.answered(self.nth, trial.scaled(took));
         }
+        self.judged(verdict, now);
         self.pool.judge(&self.backend, late, now);
         took
+    }
+
+    /// The status of a call came after the body of its answer.
+    pub fn ended_with(&mut self, status: grpc::Status, now: Tick) {
+        let Asked::ByCall { is_timed } = self.asked else { return };
+        self.outcome = Outcome::Answered { status: status.as_http() };
+        self.judged(Verdict::of_call(status, is_timed), now);
+    }
+
+    fn judged(&self, verdict: Verdict, now: Tick) {
+        match verdict {
+            Verdict::Good => self.pool.succeeded(&self.backend, now),
+            Verdict::Error => self.pool.errored(&self.backend, now),
+            Verdict::Pushback => return self.backend.accepted(false, now),
+            Verdict::Open => return,
+        }
+        self.backend.accepted(true, now);
     }
 
     /// The connection has become a tunnel: it is no longer a request that the backend works on.
@@ -133,16 +167,6 @@ impl Attempt {
         }
         self.pool.failed(&self.backend, now);
     }
-}
-
-/// Whether a response says "not now": 429 (RFC 6585 §4) or 503 (RFC 9110 §15.6.4), with a time to come again.
-pub fn is_pushback(head: &ResponseHeader) -> bool {
-    matches!(head.status.as_u16(), 429 | 503) && head.headers.contains_key(RETRY_AFTER)
-}
-
-/// Whether the status says that the backend failed: of the server's errors those that are not about the request.
-fn is_error(status: u16) -> bool {
-    status >= 500 && !matches!(status, 501 | 505)
 }
 
 impl Drop for Attempt {

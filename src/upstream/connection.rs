@@ -115,6 +115,18 @@ impl Connection {
         }
     }
 
+    /// Sends the whole of the request's body.
+    ///
+    /// # Errors
+    /// [`Failure::WriteFailed`], also if it is not as long as was announced.
+    pub async fn send_whole(&mut self, data: Bytes) -> Result<(), Failure> {
+        self.send_body(data).await?;
+        if let Connection::Http2(stream) = self {
+            stream.flush().await?;
+        }
+        self.end_body(None).await
+    }
+
     /// Reads the next head, interim or final, for as long as it takes.
     ///
     /// # Errors
@@ -189,11 +201,6 @@ impl Connection {
             Connection::Http1(http) => http.is_done(),
             Connection::Http2(stream) => stream.is_done(),
         }
-    }
-
-    /// Whether it can be given up without a loss to others: a stream can, where a connection is closed.
-    pub fn is_given_up_freely(&self) -> bool {
-        matches!(self, Connection::Http2(_))
     }
 
     /// Lets what is its own end with this exchange.

@@ -100,11 +100,7 @@ impl Failure {
     pub fn status(self) -> u16 {
         match self {
             Failure::BodyRefused => 413,
-            Failure::DnsError
-            | Failure::NoBackend
-            | Failure::StreamRefused
-            | Failure::Shed
-            | Failure::Throttled => 503,
+            Failure::DnsError | Failure::NoBackend | Failure::StreamRefused | Failure::Shed | Failure::Throttled => 503,
             Failure::ConnectionTimeout
             | Failure::FirstByteTimeout
             | Failure::BetweenBytesTimeout

@@ -15,6 +15,7 @@ pub mod peer;
 mod peers;
 pub mod pool;
 pub mod resolve;
+pub mod verdict;
 
 pub use attempt::Attempt;
 pub use backend::Backend;

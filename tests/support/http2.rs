@@ -115,8 +115,7 @@ impl Http2Origin {
             requests: Arc::default(),
             leaving: watch::Sender::new(false),
         };
-        let (connections, open, requests) =
-            (origin.connections.clone(), origin.open.clone(), origin.requests.clone());
+        let (connections, open, requests) = (origin.connections.clone(), origin.open.clone(), origin.requests.clone());
         let (settings, answer, leaving) = (settings.clone(), Arc::new(answer), origin.leaving.subscribe());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -278,6 +277,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub trailers: Option<HeaderMap>,
+    /// Whether the head was all of it.
+    pub is_head: bool,
 }
 
 impl Answer {
@@ -339,8 +340,9 @@ impl Http2Client {
 pub async fn answer(response: h2::client::ResponseFuture) -> Answer {
     let reading = async {
         let (head, mut stream) = response.await?.into_parts();
+        let is_head = stream.is_end_stream();
         let (body, trailers) = read_all(&mut stream).await?;
-        Ok::<_, h2::Error>(Answer { status: head.status.as_u16(), headers: head.headers, body, trailers })
+        Ok::<_, h2::Error>(Answer { status: head.status.as_u16(), headers: head.headers, body, trailers, is_head })
     };
     patiently(reading, || "an answer".to_owned()).await.expect("a whole answer")
 }

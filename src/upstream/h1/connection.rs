@@ -57,7 +57,10 @@ impl Connection {
     ///
     /// # Errors
     /// Why it could not.
-    pub(in crate::upstream) async fn connect(peer: &HttpPeer, tls: &TransportConnector) -> Result<Box<Connection>, Failure> {
+    pub(in crate::upstream) async fn connect(
+        peer: &HttpPeer,
+        tls: &TransportConnector,
+    ) -> Result<Box<Connection>, Failure> {
         let io = Io::connect(peer, tls).await?;
         Ok(Box::new(Connection {
             io,
@@ -239,7 +242,8 @@ impl Connection {
                 n
             }
             Body::Chunked(chunked) => {
-                let (framing, front) = chunked.next(&self.buffer, &mut self.trailers).map_err(|_| Failure::InvalidResponse)?;
+                let (framing, front) =
+                    chunked.next(&self.buffer, &mut self.trailers).map_err(|_| Failure::InvalidResponse)?;
                 self.buffer.advance(framing);
                 match front {
                     Front::Data(n) => n,

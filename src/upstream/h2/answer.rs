@@ -83,6 +83,10 @@ impl Answer {
     }
 
     fn poll_any_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<ResponseHeader>, Failure>> {
+        if self.body.is_some() {
+            // The final one has come, after which the crate must not be asked for another.
+            return Poll::Ready(Err(Failure::InvalidResponse));
+        }
         if let Some(interim) = ready!(self.response.poll_informational(cx)) {
             let interim = interim.map_err(|e| error::failure(&e))?;
             self.interim += 1;

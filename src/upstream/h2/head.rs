@@ -65,7 +65,9 @@ mod tests {
 
     #[test]
     fn two_lengths_are_none() {
-        for lengths in [&[("content-length", "3"), ("content-length", "3")], &[("content-length", "3"), ("content-length", "4")]] {
+        for lengths in
+            [&[("content-length", "3"), ("content-length", "3")], &[("content-length", "3"), ("content-length", "4")]]
+        {
             assert_eq!(of(StatusCode::OK, &fields(lengths)).unwrap_err(), Failure::InvalidResponse);
         }
     }
@@ -73,7 +75,9 @@ mod tests {
     #[test]
     fn there_is_a_limit_to_fields() {
         let mut headers = HeaderMap::new();
-        (0..=MAX_FIELDS).for_each(|_| assert!(!headers.append("x-y", HeaderValue::from_static("z")) || true));
+        for _ in 0..=MAX_FIELDS {
+            headers.append("x-y", HeaderValue::from_static("z"));
+        }
         assert_eq!(of(StatusCode::OK, &headers).unwrap_err(), Failure::InvalidResponse);
     }
 }

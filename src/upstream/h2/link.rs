@@ -105,7 +105,7 @@ impl Link {
     }
 
     fn is_waited_for(&self) -> bool {
-        self.in_use.load(Ordering::Acquire) % CLOSED > 0
+        self.in_use.load(Ordering::Acquire) & !CLOSED > 0
     }
 
     fn hear(&self) {

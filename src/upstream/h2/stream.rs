@@ -22,12 +22,13 @@ use crate::upstream::{Came, Failure};
 
 /// An exchange.
 pub struct Stream {
-    answer: Answer,
     outgoing: Body,
     /// Whether its connection was made for it.
     is_fresh: bool,
     /// Between two reads of a body.
     patience: Duration,
+    // Last: with it its place on the connection is free.
+    answer: Answer,
 }
 
 impl Stream {
@@ -69,6 +70,14 @@ impl Stream {
     /// [`Failure::WriteFailed`] if it is more than was announced.
     pub fn send_body(&mut self, data: Bytes) -> Result<(), Failure> {
         self.outgoing.push(data)
+    }
+
+    /// Sends what waits to be sent.
+    ///
+    /// # Errors
+    /// [`Failure::WriteFailed`] when the backend takes no more of it, or for too long.
+    pub async fn flush(&mut self) -> Result<(), Failure> {
+        self.outgoing.flush().await
     }
 
     /// Ends the request's body.
