@@ -136,6 +136,15 @@ async fn an_answers_trailers_reach_a_client_of_http_2() {
 }
 
 #[tokio::test]
+async fn the_crumbs_of_a_cookie_are_joined() {
+    let [(edge, log, _), _] = both("").await;
+    let client = Http2Client::connect(edge.addr()).await;
+    let request = http::Request::get("http://edge.test/a").header("cookie", "a=b").header("cookie", "c=d");
+    client.ask(request.body(()).unwrap(), b"", None).await;
+    assert!(log.last().to_ascii_lowercase().contains("\r\ncookie: a=b; c=d\r\n"), "{}", log.last());
+}
+
+#[tokio::test]
 async fn what_is_stored_has_none() {
     for (edge, _log, _origin) in both("").await {
         let client = Http2Client::connect(edge.addr()).await;

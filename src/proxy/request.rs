@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::Uri;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderValue, Uri};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -67,6 +67,7 @@ fn no_upgrade() -> Refusal {
 fn authority(request: &mut RequestHeader) -> Result<(), Refusal> {
     // Pingora makes a refresh of its bytes, which it reads as HTTP/1.
     request.set_version(http::Version::HTTP_11);
+    join_cookies(request)?;
     let Some(authority) = request.uri.authority().map(|authority| authority.as_str().to_owned()) else { return Ok(()) };
     if request.headers.get_all(HOST).iter().any(|host| !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())) {
         return Err(bad_request("host"));
@@ -74,6 +75,16 @@ fn authority(request: &mut RequestHeader) -> Result<(), Refusal> {
     let path = request.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     request.set_uri(Uri::try_from(path).map_err(|_| bad_request("target"))?);
     request.insert_header(HOST, authority).map_err(|_| bad_request("host"))
+}
+
+/// Makes one field of the crumbs of `Cookie` (RFC 9113 §8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<(), Refusal> {
+    let crumbs: Vec<&[u8]> = request.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return Ok(());
+    }
+    let whole = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).map_err(|_| bad_request("cookie"))?;
+    request.insert_header(COOKIE, whole).map_err(|_| bad_request("cookie"))
 }
 
 /// Where a request comes from.
