@@ -15,9 +15,11 @@ use tokio::sync::Semaphore;
 
 use super::caching::Shared;
 use super::ctx::Ctx;
+use super::deadlines::Patience;
 use super::flights::{Flight, Flights, Place};
 use super::recode;
 use crate::cache::compression::{Params, Plan, Recode};
+use crate::clock;
 use crate::coding::{Broken, Recoder};
 use crate::store::{Ready, Store};
 use crate::telemetry::Metrics;
@@ -90,7 +92,7 @@ pub(super) async fn find(
             ahead
         }
     };
-    ahead.wait(PATIENCE).await;
+    ahead.wait(Patience::clamp(ctx.patience, PATIENCE, clock::now())).await;
     match shared.store.again(&ready) {
         Some(ready) => {
             ctx.coded.form = ready.form(recode.to);
