@@ -4,10 +4,10 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::Response;
@@ -226,16 +226,30 @@ async fn flaky() -> (Http2Origin, Http2Origin, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_call_whose_answer_breaks_off_has_a_status_all_the_same() {
-    let origin = Http2Origin::start(|mut call: Call| async move {
-        let mut out = call.respond.send_response(head(), false).unwrap();
-        out.send_data(message("half").into(), false).unwrap();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        out.send_reset(h2::Reason::INTERNAL_ERROR);
+    let gate = Gate::new();
+    let has_half = gate.clone();
+    let origin = Http2Origin::start(move |mut call: Call| {
+        let has_half = has_half.clone();
+        async move {
+            let mut out = call.respond.send_response(head(), false).unwrap();
+            out.send_data(message("half").into(), false).unwrap();
+            has_half.pass().await;
+            out.send_reset(h2::Reason::INTERNAL_ERROR);
+        }
     })
     .await;
     let edge = edge(&[origin.addr()], "", "").await;
-    let answered = call(&edge, "/a.B/C").await;
-    assert_eq!((answered.status, answered.trailer("grpc-status")), (200, "14"));
+    let client = Http2Client::connect(edge.addr()).await;
+    let (response, _stream) = client.begin(request("/a.B/C").body(()).unwrap(), true).await;
+    let (head, mut incoming) = response.await.unwrap().into_parts();
+    let mut got = Vec::new();
+    while got.len() < message("half").len() {
+        got.extend(incoming.data().await.expect("more").expect("data"));
+    }
+    gate.open();
+    assert!(incoming.data().await.is_none());
+    let trailers = incoming.trailers().await.unwrap().unwrap();
+    assert_eq!((head.status, trailers["grpc-status"].to_str().unwrap()), (http::StatusCode::OK, "14"));
     assert_eq!(counted(&edge, "UNAVAILABLE").await, 1.0);
 }
 
@@ -253,15 +267,17 @@ async fn only_a_call_that_is_safe_is_repeated() {
 
 #[tokio::test]
 async fn a_late_call_is_copied_if_it_is_safe() {
-    let (gate, late) = (Gate::new(), Arc::new(AtomicUsize::new(0)));
+    // Of each late call the first attempt waits at the gate.
+    let (gate, asked) = (Gate::new(), Arc::new(Mutex::new(HashMap::<String, usize>::new())));
     let answer_call = {
-        let (gate, late) = (gate.clone(), late.clone());
+        let (gate, asked) = (gate.clone(), asked.clone());
         move |mut call: Call| {
-            let (gate, late) = (gate.clone(), late.clone());
+            let (gate, asked) = (gate.clone(), asked.clone());
             async move {
                 let (body, _) = call.read().await;
                 assert_eq!(body, message("question"));
-                if call.path().ends_with("Late") && late.fetch_add(1, Ordering::SeqCst) == 0 {
+                let nth = *asked.lock().unwrap().entry(call.path().to_owned()).and_modify(|n| *n += 1).or_insert(1);
+                if call.path().contains("Late") && nth == 1 {
                     gate.pass().await;
                 }
                 end(call, "0", false);
@@ -286,11 +302,13 @@ async fn a_late_call_is_copied_if_it_is_safe() {
     .await;
     assert_eq!(ask("/a.B/Late").await.trailer("grpc-status"), "0");
     assert_eq!(edge.metric("hedgerow_hedges_total", &[("result", "won")]).await, 1.0);
-    late.store(0, Ordering::SeqCst);
     let (response, mut stream) = client.begin(request("/unsafe.B/Late").body(()).unwrap(), false).await;
     stream.send_data(message("question").into(), true).unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(late.load(Ordering::SeqCst), 1);
+    gate.arrived(2).await;
+    // One that began later is copied: by then the other is late enough, too.
+    assert_eq!(ask("/a.B/LateToo").await.trailer("grpc-status"), "0");
+    assert_eq!(edge.metric("hedgerow_hedges_total", &[("result", "won")]).await, 2.0);
+    assert_eq!(asked.lock().unwrap()["/unsafe.B/Late"], 1);
     gate.open();
     assert_eq!(answer(response).await.trailer("grpc-status"), "0");
 }
