@@ -3,16 +3,13 @@
 //! Parts glued with a separator let one request be read as another (`a` + `b/c`, `a/b` + `c`): the way to serve one
 //! host's page to the next. Each part is preceded by its length instead, so different parts give different bytes.
 //!
-//! The hash is BLAKE2b cut to 128 bits. Clients choose hosts, paths and queries freely, so a table hash will not do,
-//! keyed or not: nobody must find a URL that lands on another's entry. That takes 2^128 trials here. It is also the
-//! hash that the substrate combines keys with, so it adds no other assumption, and a key of up to 128 bytes costs one
-//! compression.
+//! Clients choose hosts, paths and queries freely, so a table's hash of 64 bits will not do, keyed or not: nobody must find a
+//! URL that lands on another's entry. [`super::digest`] has 128 bits and a secret.
 
-use blake2::digest::consts::U16;
-use blake2::{Blake2b, Digest};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 
+use super::digest::Digest;
 use super::{device, query};
 
 /// What besides scheme, host and path tells requests apart.
@@ -119,9 +116,9 @@ impl Asked<'_> {
 impl Parts<'_> {
     /// The hash of the key of these parts: that of [`Key`], without the key.
     pub fn hash(&self, extras: &Extras) -> [u8; 16] {
-        let mut hash = Blake2b::<U16>::new();
-        self.write(extras, &mut |part| hash.update(part));
-        hash.finalize().into()
+        let mut digest = Digest::default();
+        self.write(extras, &mut |part| digest.update(part));
+        digest.finish()
     }
 
     fn write(&self, extras: &Extras, sink: &mut impl FnMut(&[u8])) {
@@ -163,7 +160,7 @@ impl Key {
     pub fn new(parts: &Parts<'_>, extras: &Extras) -> Key {
         let mut bytes = Vec::new();
         parts.write(extras, &mut |part| bytes.extend_from_slice(part));
-        let hash = Blake2b::<U16>::digest(&bytes).into();
+        let hash = Digest::of(&bytes);
         Key { bytes, hash }
     }
 

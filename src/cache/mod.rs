@@ -16,6 +16,7 @@ pub mod content_range;
 pub mod date;
 pub mod deception;
 pub mod device;
+pub mod digest;
 pub mod directives;
 mod etag;
 pub mod freshness;

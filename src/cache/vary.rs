@@ -6,12 +6,11 @@
 //! they come to. What is reduced here is also what goes upstream ([`Params::reduced`]): the origin must not choose by
 //! what the cache does not see.
 
-use blake2::digest::consts::U16;
-use blake2::{Blake2b, Digest};
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, ACCEPT_LANGUAGE, HeaderName, VARY};
 
 use super::codings::canonical;
+use super::digest::Digest;
 use super::languages::preferred;
 use super::list;
 use super::storable::NotStorable;
@@ -113,7 +112,7 @@ impl From<&HeaderMap> for Vary {
     }
 }
 
-/// What tells one variant from another: a 128-bit hash (see [`super::key`] for the choice) of the selecting fields.
+/// What tells one variant from another: a 128-bit hash ([`super::digest`]) of the selecting fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variance(pub [u8; 16]);
 
@@ -122,9 +121,9 @@ impl Variance {
     ///
     /// The same whether the fields have already been replaced by [`Params::reduced`] or not.
     pub fn new(params: &Params, fields: &Fields, request: &HeaderMap) -> Variance {
-        let mut hash = Blake2b::<U16>::new();
-        write(params, fields, request, &mut |bytes| hash.update(bytes));
-        Variance(hash.finalize().into())
+        let mut digest = Digest::default();
+        write(params, fields, request, &mut |bytes| digest.update(bytes));
+        Variance(digest.finish())
     }
 }
 
