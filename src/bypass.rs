@@ -10,6 +10,7 @@ pub trait Bypass: Send + Sync + 'static {
     /// Whether the last answer for the cache key with this hash was one that may not be stored.
     fn is_never_stored(&self, key: &[u8; 16]) -> bool;
 
-    /// Answers the one request of `session`; returns the connection if it can carry another.
-    fn answer(&self, session: Session) -> impl Future<Output = Option<Stream>> + Send;
+    /// Answers the one request of `session`, whose cache key has this hash if that is known; returns the connection if it can
+    /// carry another.
+    fn answer(&self, session: Session, key: Option<[u8; 16]>) -> impl Future<Output = Option<Stream>> + Send;
 }

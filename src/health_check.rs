@@ -93,7 +93,7 @@ async fn ask(
             Some(grpc::health::question(service))
         }
     };
-    let request = Request::of(&request, pool)?;
+    let request = Request::of(&request, &[], pool)?;
     let opening = pool.proxy_protocol.map(Introduction::of_nobody);
     let mut http = connections.ask_alone(member, pool.http2.as_ref(), opening, &request).await?;
     if let Some(body) = body {

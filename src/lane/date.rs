@@ -7,32 +7,32 @@
 
 use bytes::BytesMut;
 
-const ASIDE: &[u8] = b"\r\n!date: ";
-const DATE: &[u8] = b"\r\nDate: ";
-const LINE_END: &[u8] = b"\r\n";
+const ASIDE: &[u8] = b"!date: ";
+const DATE: &[u8] = b"date: ";
 
 /// Appends the response's `head` to `to`, with the date that was put aside in the place of pingora's.
 pub(super) fn restore_date(head: &[u8], to: &mut BytesMut) {
-    let (Some(aside), Some(date)) = (line(head, ASIDE), line(head, DATE)) else {
+    let (mut aside, mut date) = (None, None);
+    let mut start = 0;
+    for end in memchr::memchr_iter(b'\n', head) {
+        let line = &head[start..=end];
+        if aside.is_none() && line.starts_with(ASIDE) {
+            aside = Some(start..end + 1);
+        } else if date.is_none() && line.get(..DATE.len()).is_some_and(|name| name.eq_ignore_ascii_case(DATE)) {
+            date = Some(start..end + 1);
+        }
+        start = end + 1;
+    }
+    let (Some(aside), Some(date)) = (aside, date) else {
         to.extend_from_slice(head);
         return;
     };
-    let original = &head[aside.start + ASIDE.len()..aside.end];
     let (first, second) = if aside.start < date.start { (&aside, &date) } else { (&date, &aside) };
     to.extend_from_slice(&head[..first.start]);
-    to.extend_from_slice(DATE);
-    to.extend_from_slice(original);
+    to.extend_from_slice(b"Date: ");
+    to.extend_from_slice(&head[aside.start + ASIDE.len()..aside.end]);
     to.extend_from_slice(&head[first.end..second.start]);
     to.extend_from_slice(&head[second.end..]);
-}
-
-/// Where the first line that begins so stands: from the line break before it to the one behind it.
-fn line(head: &[u8], start: &[u8]) -> Option<std::ops::Range<usize>> {
-    let begins = |window: &[u8]| window.eq_ignore_ascii_case(start);
-    let at = head.windows(start.len()).position(begins)?;
-    let value = at + start.len();
-    let length = head[value..].windows(LINE_END.len()).position(|window| window == LINE_END)?;
-    Some(at..value + length)
 }
 
 #[cfg(test)]

@@ -385,7 +385,7 @@ impl Framed {
 fn head_length(bytes: &[u8]) -> Option<usize> {
     const END: &[u8] = b"\r\n\r\n";
     let starts = bytes.starts_with(b"HTTP/1.");
-    starts.then(|| bytes.windows(END.len()).position(|window| window == END).map(|at| at + END.len()))?
+    starts.then(|| memchr::memmem::find(bytes, END).map(|at| at + END.len()))?
 }
 
 /// Whether the body after this head is chunked.

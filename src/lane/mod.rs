@@ -125,16 +125,16 @@ async fn connection<SV, C, B>(
             Ok(handed) => handed,
             Err((framed, refusal)) => return Box::pin(refusal::answer(&edge, *framed, refusal, client)).await,
         };
-        let is_short = match uncached {
-            Uncached::No => handed.is_never_cached,
-            Uncached::Off => true,
-            Uncached::Absent(key) => short.is_never_stored(&key),
+        let (is_short, key) = match uncached {
+            Uncached::No => (handed.is_never_cached, None),
+            Uncached::Off => (true, None),
+            Uncached::Absent(key) => (short.is_never_stored(&key), Some(key)),
         };
         let (pace, postscript) = (handed.framed.pace(), handed.framed.postscript());
         // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none. The
         // box is innermost, since what is wrapped is moved.
         let answer: Answering<'_> = match is_short {
-            true => Box::pin(short.answer(handed.into_short(*shutdown.borrow()))),
+            true => Box::pin(short.answer(handed.into_short(*shutdown.borrow()), key)),
             false => {
                 let last_word = handed.framed.last_word();
                 let answer = proxy.process_new_http(handed.into_session(), &shutdown);

@@ -149,7 +149,7 @@ async fn request<SV, C, B>(
         match is_read {
             true => drop(Box::pin(proxy.process_new_http(session, shutdown)).await),
             // The cache has no part in it.
-            false => drop(Box::pin(short.answer(wrapped(session))).await),
+            false => drop(Box::pin(short.answer(wrapped(session), None)).await),
         }
     };
     tokio::select! {

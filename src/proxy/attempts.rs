@@ -235,7 +235,7 @@ impl Attempts {
 
     /// The request as it is sent for one more time, told which time it is.
     pub(super) fn numbered(&self, request: &RequestHeader, kind: Kind) -> Result<Request, Failure> {
-        hedge::numbered(&self.exchange.route.pool, request, self.exchange.seen.lock().tried.len(), kind)
+        hedge::numbered(&self.exchange, request, self.exchange.seen.lock().tried.len(), kind)
     }
 
     /// Notes the failure of an attempt.

@@ -129,12 +129,11 @@ pub(super) fn shown_key(request: &RequestHeader, ctx: &Ctx) -> String {
 
 fn with_key_parts<T>(request: &RequestHeader, ctx: &Ctx, make: impl FnOnce(&key::Parts<'_>, &key::Extras) -> T) -> T {
     let params = ctx.route.as_ref().map(|route| &route.config.cache.key);
-    let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted)?.to_str().ok();
     let asked = key::Asked {
         host: &ctx.host,
         port: ctx.port,
         scheme: identity::scheme(&ctx.client, request),
-        told_host: told("x-forwarded-host"),
+        told_host: identity::told_host(&ctx.client, request),
         path: request.uri.path(),
         query: request.uri.query(),
     };

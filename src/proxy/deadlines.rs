@@ -17,7 +17,7 @@ use pingora::proxy::Session;
 
 use super::ctx::Ctx;
 use super::exchange::Exchange;
-use super::respond;
+use super::{fields, respond};
 use crate::clock;
 use crate::last_word::LastWord;
 use crate::tail::deadline::{self, Deadline};
@@ -26,6 +26,7 @@ use crate::upstream::Fields;
 
 // As text: pingora sends a field in the spelling it was given.
 const X_REQUEST_TIMEOUT_MS: &str = "X-Request-Timeout-Ms";
+const TIMEOUT_MS: HeaderName = HeaderName::from_static("x-request-timeout-ms");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// How long a client waits for the head of a response.
@@ -48,13 +49,12 @@ impl Patience {
 /// cannot be read says nothing; of several the least holds.
 pub(super) fn take(request: &mut RequestHeader, started: Tick) -> Option<Patience> {
     let headers = &request.headers;
-    if !headers.contains_key(X_REQUEST_TIMEOUT_MS) && !headers.contains_key(GRPC_TIMEOUT) {
+    if !fields::has(headers, &TIMEOUT_MS) && !fields::has(headers, &GRPC_TIMEOUT) {
         return None;
     }
-    let millis = headers.get_all(X_REQUEST_TIMEOUT_MS).iter().filter_map(|v| deadline::read_millis(v.as_bytes())).min();
+    let millis = headers.get_all(TIMEOUT_MS).iter().filter_map(|v| deadline::read_millis(v.as_bytes())).min();
     let grpc = headers.get_all(GRPC_TIMEOUT).iter().filter_map(|v| deadline::read_grpc(v.as_bytes())).min();
-    request.remove_header(X_REQUEST_TIMEOUT_MS);
-    request.remove_header(&GRPC_TIMEOUT);
+    fields::remove(request, |name| *name == TIMEOUT_MS || *name == GRPC_TIMEOUT);
     let wait = millis.into_iter().chain(grpc).min()?;
     Some(Patience { deadline: Deadline::new(started, wait), grpc: grpc.is_some() })
 }

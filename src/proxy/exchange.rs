@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, SetOnce};
 
 use super::deadlines::Patience;
+use super::identity::Told;
 use super::rescue;
 use super::resume::Resume;
 use crate::cache::validate::Mismatch;
@@ -63,6 +64,8 @@ pub struct Exchange {
     pub trace: Option<Trace>,
     /// How connections to backends are introduced that it may use.
     pub opening: Option<Introduction>,
+    /// What backends are told beside what the request says.
+    pub told: Told,
     /// What has been seen so far.
     pub seen: Mutex<Seen>,
     /// Tells the session that the rest of the request's body is refused.
@@ -95,6 +98,7 @@ impl Exchange {
             visits: Arc::default(),
             trace: None,
             opening: None,
+            told: Told::new(),
             seen: Mutex::new(Seen::default()),
             refused: Notify::new(),
             passed_on: Notify::new(),
@@ -140,6 +144,11 @@ impl Exchange {
     /// Backends are told whom it is for before HTTP begins.
     pub(super) fn introduced(self, opening: Option<Introduction>) -> Exchange {
         Exchange { opening, ..self }
+    }
+
+    /// Backends are told this.
+    pub(super) fn telling(self, told: Told) -> Exchange {
+        Exchange { told, ..self }
     }
 
     /// How many requests wait for the answer, this one among them.

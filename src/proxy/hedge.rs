@@ -14,10 +14,10 @@ use crate::tail::signals::Kind;
 use crate::telemetry::visits;
 use crate::units::Tick;
 use crate::upstream::deferrals::Deferral;
-use crate::upstream::{Attempt, Connection, Failure, Pool, Request};
+use crate::upstream::{Attempt, Connection, Failure, Request};
 
 /// Tells a backend which attempt at a request this is, and that it may serve a copy after what somebody waits for.
-pub(super) const ATTEMPT: &str = "X-Hedgerow-Attempt";
+const ATTEMPT: &str = "X-Hedgerow-Attempt";
 
 /// How long the answer of a loser is waited for, so that its connection need not be closed.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
@@ -291,18 +291,23 @@ async fn woken(deferral: Option<&Deferral>) {
 }
 
 /// The request as it is sent for the `nth` time.
-pub(super) fn numbered(pool: &Pool, request: &RequestHeader, nth: usize, kind: Kind) -> Result<Request, Failure> {
+pub(super) fn numbered(
+    exchange: &Exchange,
+    request: &RequestHeader,
+    nth: usize,
+    kind: Kind,
+) -> Result<Request, Failure> {
     let word = match kind {
         Kind::Primary => "retry",
         Kind::Copy => "hedge",
         Kind::Probe => "probe",
     };
-    marked(pool, request, nth, word)
+    marked(exchange, request, nth, word)
 }
 
 /// The same, sent for what `word` says.
-pub(super) fn marked(pool: &Pool, request: &RequestHeader, nth: usize, word: &str) -> Result<Request, Failure> {
-    let mut request = Request::of(request, pool.config())?;
+pub(super) fn marked(exchange: &Exchange, request: &RequestHeader, nth: usize, word: &str) -> Result<Request, Failure> {
+    let mut request = Request::of(request, &exchange.told, exchange.route.pool.config())?;
     if nth > 1 {
         request.add(ATTEMPT, format_args!("{nth}; {word}"));
     }
@@ -318,7 +323,7 @@ pub(super) fn probe(attempts: &Attempts, request: &RequestHeader, now: Tick) {
     let mut attempt = pool.begin(&member, Kind::Probe, hedging, now);
     attempt.tell(exchange.visits.enter(member.backend.shared_name(), visits::Kind::Probe, now));
     pool.counters().probe_sent();
-    let run = attempts.wire().run(member, attempt, numbered(pool, request, 2, Kind::Probe));
+    let run = attempts.wire().run(member, attempt, numbered(exchange, request, 2, Kind::Probe));
     let connections = Arc::clone(&attempts.wire().connections);
     // Once it is late it has said what it was asked for.
     tokio::spawn(async move { run.drain(&connections, delay + Duration::from_millis(1)).await });

@@ -6,20 +6,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
-use pingora::Result;
 use pingora::http::RequestHeader;
 
 use super::ctx::Ctx;
+use super::fields;
 use crate::caller::{Client, RequestId, X_REQUEST_ID};
 use crate::upstream::{Introduction, Pool};
 
-// As text: pingora sends a field in the spelling it was given.
-const FORWARDED: &str = "Forwarded";
-const X_FORWARDED_FOR: &str = "X-Forwarded-For";
-const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
-const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Path or method by header, which some frameworks obey. No key holds them, so what may be cached goes without.
 const OVERRIDES: [&str; 5] =
@@ -62,33 +62,42 @@ pub(super) fn introduction(ctx: &Ctx, pool: &Pool) -> Option<Introduction> {
 
 /// The client's `X-Request-Id` if it is one, else 128 random bits.
 pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    RequestId::of(headers.get(X_REQUEST_ID).map(HeaderValue::as_bytes)).value()
+    RequestId::of(headers.get(REQUEST_ID).map(HeaderValue::as_bytes)).value()
 }
 
 /// The scheme that a request was made with as far as it is not plain `http` for all we know: what a trusted proxy says, or what
 /// [`note_scheme`] has noted.
 pub(super) fn scheme<'a>(client: &Client, request: &'a RequestHeader) -> Option<&'a str> {
-    request.headers.get(X_FORWARDED_PROTO).filter(|_| client.trusted || client.secure)?.to_str().ok()
+    if !client.trusted && !client.secure {
+        return None;
+    }
+    request.headers.get(X_FORWARDED_PROTO)?.to_str().ok()
+}
+
+/// The host that a trusted proxy says was asked for.
+pub(super) fn told_host<'a>(client: &Client, request: &'a RequestHeader) -> Option<&'a str> {
+    if !client.trusted {
+        return None;
+    }
+    request.headers.get(X_FORWARDED_HOST)?.to_str().ok()
 }
 
 /// Notes in the request that it came by TLS, for key, variants, refreshes and backend. A trusted proxy's word stands.
 pub(super) fn note_scheme(client: &Client, request: &mut RequestHeader) {
-    if client.secure && !request.headers.contains_key(X_FORWARDED_PROTO) {
+    if client.secure && !fields::has(&request.headers, &X_FORWARDED_PROTO) {
         // A name and a value that a field can have.
-        let _ = request.insert_header(X_FORWARDED_PROTO, "https");
+        let _ = request.insert_header("X-Forwarded-Proto", "https");
     }
 }
 
 /// Tells the subject of the client's certificate, and nothing else by that name. A refresh is for everybody and tells none.
 pub(super) fn tell_subject(ctx: &Ctx, request: &mut RequestHeader) {
-    let fields = ctx.snapshot.subject_fields();
-    if fields.is_empty() {
+    let subjects = ctx.snapshot.subject_fields();
+    if subjects.is_empty() {
         return;
     }
-    forget_lookalikes_of(request, fields);
-    for field in fields {
-        request.remove_header(field);
-    }
+    forget_lookalikes_of(request, subjects);
+    fields::remove(request, |name| subjects.contains(name));
     if let Some((field, subject)) = ctx.link.as_ref().and_then(|link| link.subject.as_ref()) {
         let _ = request.insert_header(field.clone(), subject.clone());
         request.extensions_mut().insert(HasSubject);
@@ -106,9 +115,8 @@ struct HasSubject;
 
 /// Removes what a peer that is not trusted says of the client: no variant, key or refresh may heed it.
 pub(super) fn forget_told(request: &mut RequestHeader) {
-    for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
-        request.remove_header(name);
-    }
+    const TOLD: [HeaderName; 4] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+    fields::remove(request, |name| TOLD.contains(name));
 }
 
 /// Removes fields whose name, with `-` for `_`, is one that we set, strip or frame by: CGI and WSGI make one variable of
@@ -118,20 +126,17 @@ pub(super) fn forget_lookalikes(request: &mut RequestHeader) {
         let meant = name.replace('_', "-");
         LOOKALIKES.contains(&meant.as_str()) || OVERRIDES.contains(&meant.as_str()) || meant.starts_with("x-forwarded-")
     };
-    let lookalikes: Vec<HeaderName> =
-        request.headers.keys().filter(|name| name.as_str().contains('_') && is_ours(name.as_str())).cloned().collect();
-    for name in &lookalikes {
-        request.remove_header(name);
-    }
+    fields::remove(request, |name| has_underscore(name) && is_ours(name.as_str()));
 }
 
 /// The same for the fields that a route's key holds: the backend would go by a value that the key does not have.
 pub(super) fn forget_lookalikes_of(request: &mut RequestHeader, keyed: &[HeaderName]) {
-    let is_keyed = |name: &str| name.contains('_') && keyed.iter().any(|keyed| *keyed != name && is_alike(keyed, name));
-    let lookalikes: Vec<HeaderName> = request.headers.keys().filter(|name| is_keyed(name.as_str())).cloned().collect();
-    for name in &lookalikes {
-        request.remove_header(name);
-    }
+    let is_keyed = |name: &HeaderName| keyed.iter().any(|keyed| keyed != name && is_alike(keyed, name.as_str()));
+    fields::remove(request, |name| has_underscore(name) && is_keyed(name));
+}
+
+fn has_underscore(name: &HeaderName) -> bool {
+    memchr::memchr(b'_', name.as_str().as_bytes()).is_some()
 }
 
 /// Whether CGI and WSGI make one variable of both.
@@ -139,66 +144,88 @@ fn is_alike(a: &HeaderName, b: &str) -> bool {
     a.as_str().replace('_', "-") == b.replace('_', "-")
 }
 
-/// Writes what the backend is told into the forwarded request.
-///
-/// # Errors
-/// Only for a value that no header can hold, which the values here cannot be.
-pub(super) fn forward(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut RequestHeader) -> Result<()> {
-    let chain = if ctx.client.trusted { joined(&request.headers, X_FORWARDED_FOR) } else { None };
-    let elements = if ctx.client.trusted { joined(&request.headers, FORWARDED) } else { None };
-    let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted).cloned();
+/// What the backend is told of a request; what the client says of that is taken out of it. In HTTP/1.1's spelling.
+pub(super) fn tell(ctx: &Ctx, authority: Option<&HeaderValue>, request: &mut RequestHeader) -> Told {
+    let chain = if ctx.client.trusted { joined(&request.headers, &X_FORWARDED_FOR) } else { None };
+    let elements = if ctx.client.trusted { joined(&request.headers, &FORWARDED) } else { None };
     // A route that asks under one host tells of no other: the key holds none.
     let has_alias = ctx.route.as_ref().is_some_and(|route| route.config.cache.key.host.is_some());
-    let host = told(X_FORWARDED_HOST).filter(|_| !has_alias);
+    let host = request.headers.get(X_FORWARDED_HOST).filter(|_| ctx.client.trusted && !has_alias).cloned();
     let scheme = scheme(&ctx.client, request).and_then(|scheme| HeaderValue::from_str(scheme).ok());
     let is_safe = request.method.is_safe();
-    let misleads = |name: &&HeaderName| {
-        OTHER_FORWARDED.contains(&name.as_str()) || (is_safe && OVERRIDES.contains(&name.as_str()))
-    };
-    while let Some(name) = request.headers.keys().find(misleads).cloned() {
-        request.remove_header(&name);
-    }
-    for name in [X_FORWARDED_FOR, FORWARDED] {
-        request.remove_header(name);
-    }
-    if let Some(peer) = ctx.client.peer {
-        request.insert_header(X_FORWARDED_FOR, append(chain, &peer.to_string()))?;
+    fields::remove(request, |name| {
+        let name = name.as_str();
+        SAID_BY_US.contains(&name) || OTHER_FORWARDED.contains(&name) || (is_safe && OVERRIDES.contains(&name))
+    });
+    let mut told = Told::with_capacity(6);
+    let mut say = |name, value| told.push((name, value));
+    let peer = ctx.client.peer.map(text);
+    if let Some(chain) = peer.as_deref().and_then(|peer| value_of(append(chain, peer))) {
+        say("X-Forwarded-For", chain);
     }
     let proto = if ctx.client.secure { "https" } else { "http" };
-    request.insert_header(FORWARDED, append(elements, &forwarded(ctx.client.peer, authority, proto)))?;
-    match host.as_ref().or(authority) {
-        Some(host) => request.insert_header(X_FORWARDED_HOST, host.clone())?,
-        None => drop(request.remove_header(X_FORWARDED_HOST)),
+    let is_v6 = matches!(ctx.client.peer, Some(IpAddr::V6(_)));
+    if let Some(elements) = value_of(append(elements, &forwarded(peer.as_deref(), is_v6, authority, proto))) {
+        say("Forwarded", elements);
     }
-    request.insert_header(X_FORWARDED_PROTO, scheme.unwrap_or(HeaderValue::from_static("http")))?;
+    if let Some(host) = host.as_ref().or(authority) {
+        say("X-Forwarded-Host", host.clone());
+    }
+    say("X-Forwarded-Proto", scheme.unwrap_or(HeaderValue::from_static("http")));
     if let Some(id) = &ctx.request_id {
-        request.insert_header(X_REQUEST_ID, id.clone())?;
+        say(X_REQUEST_ID, id.clone());
     }
-    request.append_header(http::header::VIA, ctx.snapshot.via(ctx.version).clone()).map(|_| ())
+    say("Via", ctx.snapshot.via(ctx.version).clone());
+    told
+}
+
+/// Fields that are added to a request, with their spelling. The client's own of that name are no longer there, but for `Via`.
+pub(super) type Told = Vec<(&'static str, HeaderValue)>;
+
+/// The names of what we say, here and where an attempt is sent: a client must not choose who is served first.
+const SAID_BY_US: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-hedgerow-attempt", "x-request-id"];
+
+/// The address as text. Each request that is passed on says it, most often one of IPv4.
+fn text(ip: IpAddr) -> String {
+    let IpAddr::V4(ip) = ip else { return ip.to_string() };
+    let mut text = String::with_capacity(15);
+    for (place, octet) in ip.octets().into_iter().enumerate() {
+        text.push_str(if place > 0 { "." } else { "" });
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
+}
+
+fn value_of(text: String) -> Option<HeaderValue> {
+    HeaderValue::try_from(text).ok()
 }
 
 /// An element of `Forwarded` (RFC 7239 §4).
-fn forwarded(peer: Option<IpAddr>, authority: Option<&HeaderValue>, proto: &str) -> String {
-    let mut element = match peer {
-        Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\";"),
-        Some(ip) => format!("for={ip};"),
-        None => String::new(),
-    };
+fn forwarded(peer: Option<&str>, is_v6: bool, authority: Option<&HeaderValue>, proto: &str) -> String {
+    let mut element = String::with_capacity(64);
+    let mut say = |parts: &[&str]| parts.iter().for_each(|part| element.push_str(part));
+    match peer {
+        Some(ip) if is_v6 => say(&["for=\"[", ip, "]\";"]),
+        Some(ip) => say(&["for=", ip, ";"]),
+        None => {}
+    }
     if let Some(host) = authority.and_then(|h| h.to_str().ok()) {
         // A host may hold a colon or brackets, so it is always quoted; it cannot hold a quote or a backslash.
-        element += &format!("host=\"{host}\";");
+        say(&["host=\"", host, "\";"]);
     }
-    element + "proto=" + proto
+    say(&["proto=", proto]);
+    element
 }
 
-fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 fn append(list: Option<String>, last: &str) -> String {
     match list {
-        Some(list) => format!("{list}, {last}"),
+        Some(list) => list + ", " + last,
         None => last.to_owned(),
     }
 }
@@ -208,13 +235,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_is_written_as_everywhere() {
+        for ip in ["0.0.0.0", "127.0.0.1", "203.0.113.255", "2001:db8::1"] {
+            assert_eq!(text(ip.parse().unwrap()), ip);
+        }
+    }
+
+    #[test]
     fn an_element_quotes_what_needs_it() {
         let host = HeaderValue::from_static("a.example:8080");
         assert_eq!(
-            forwarded("192.0.2.1".parse().ok(), Some(&host), "http"),
+            forwarded(Some("192.0.2.1"), false, Some(&host), "http"),
             "for=192.0.2.1;host=\"a.example:8080\";proto=http"
         );
-        assert_eq!(forwarded("2001:db8::1".parse().ok(), None, "https"), "for=\"[2001:db8::1]\";proto=https");
+        assert_eq!(forwarded(Some("2001:db8::1"), true, None, "https"), "for=\"[2001:db8::1]\";proto=https");
     }
 
     #[test]

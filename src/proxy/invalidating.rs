@@ -7,7 +7,7 @@ use http::header::HeaderName;
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::ctx::Ctx;
-use super::identity;
+use super::{fields, identity};
 use crate::cache::invalidate;
 use crate::cache::tags::{self, Tags};
 use crate::edge::Edge;
@@ -27,9 +27,9 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Of a request in normal form.
     pub(super) fn of(request: &'a RequestHeader, ctx: &'a Ctx) -> Asked<'a> {
-        let told = |name: &str| request.headers.get(name).filter(|_| ctx.client.trusted)?.to_str().ok();
+        let told_host = identity::told_host(&ctx.client, request);
         let alias = ctx.route.as_ref().and_then(|route| route.config.cache.key.host.as_deref());
-        let (host, port) = match (alias, told("x-forwarded-host")) {
+        let (host, port) = match (alias, told_host) {
             (Some(alias), _) => (Cow::Borrowed(alias), None),
             // What is no host is a name all the same: the key holds it as it came.
             (None, Some(told)) => uri::normalise_host(told).unwrap_or((Cow::Borrowed(told), None)),
@@ -75,6 +75,9 @@ pub(super) fn label(store: &Store, request: &RequestHeader, head: &HeaderMap, ct
 
 /// Makes invalid what the backend's answer to a request says has changed, before the client hears of it.
 pub(super) fn after_change(edge: &Edge, request: &RequestHeader, ctx: &Ctx, response: &ResponseHeader) {
+    if request.method.is_safe() {
+        return;
+    }
     let asked = Asked::of(request, ctx);
     let with_port = |host: &str, port: Option<u16>| match port {
         Some(port) => format!("{host}:{port}"),
@@ -105,10 +108,8 @@ pub(super) fn hide_tags(ctx: &Ctx, response: &mut ResponseHeader) {
     if may_see_tags(ctx) {
         return;
     }
-    let fields: &[HeaderName] = &ctx.snapshot.config().cache.tags;
-    for field in fields {
-        response.remove_header(field);
-    }
+    let tags: &[HeaderName] = &ctx.snapshot.config().cache.tags;
+    fields::remove_from(response, |name| tags.contains(name));
 }
 
 /// Whether the client may see by what its response can be purged: whoever is told the key may.

@@ -12,6 +12,7 @@ mod deadlines;
 mod exchange;
 pub mod explain;
 mod feed;
+mod fields;
 mod flights;
 mod forms;
 mod forward;

@@ -17,28 +17,27 @@ use pingora::protocols::Stream;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::{Error, ErrorType, Result};
 
-use super::Proxy;
+use super::caching;
 use super::ctx::Ctx;
 use super::feed::{self, Feed, Whole};
 use super::forward::error;
 use super::respond;
 use super::session::UpstreamSession;
+use super::{Proxy, uses};
 use crate::bypass::Bypass;
 use crate::upstream::Failure;
 
 impl Bypass for Proxy {
     fn is_never_stored(&self, key: &HashBinary) -> bool {
-        let mut named = CacheKey::new("", "");
-        named.set_primary_bin_override(*key);
-        !self.cache.predictor.cacheable_prediction(&named)
+        !self.cache.predictor.cacheable_prediction(&named(*key))
     }
 
-    async fn answer(&self, mut session: Session) -> Option<Stream> {
+    async fn answer(&self, mut session: Session, key: Option<HashBinary>) -> Option<Stream> {
         if !read(&mut session).await {
             return None;
         }
         let mut ctx = self.new_ctx();
-        match self.phases(&mut session, &mut ctx).await {
+        match self.phases(&mut session, key, &mut ctx).await {
             Ok(()) => {
                 self.logging(&mut session, None, &mut ctx).await;
                 // What is left of a request that was answered before its end; a client that goes on with it is left.
@@ -61,14 +60,15 @@ impl Bypass for Proxy {
 
 impl Proxy {
     /// From the request to the end of its answer.
-    async fn phases(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    async fn phases(&self, session: &mut Session, key: Option<HashBinary>, ctx: &mut Ctx) -> Result<()> {
         if self.request_filter(session, ctx).await? {
             return Ok(());
         }
         self.request_cache_filter(session, ctx)?;
         if session.cache.enabled() {
-            let key = self.cache_key_callback(session, ctx)?;
-            session.cache.set_cache_key(key);
+            let hash = key.unwrap_or_else(|| caching::key_of(session.req_header(), ctx).hash());
+            uses::note(self.cache.store, session, ctx, &hash);
+            session.cache.set_cache_key(named(hash));
             // The lane has asked for the prediction; were it another by now, this answer would still not be stored.
             session.cache.bypass();
         }
@@ -208,6 +208,13 @@ impl Proxy {
             }
         }
     }
+}
+
+/// The key of which no more is known, nor wanted, than its hash.
+fn named(hash: HashBinary) -> CacheKey {
+    let mut key = CacheKey::new("", "");
+    key.set_primary_bin_override(hash);
+    key
 }
 
 /// Reads the head, which the lane has read and judged before.

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName};
 use pingora::http::ResponseHeader;
 
+use super::fields;
 use crate::balance::reported;
 use crate::clock;
 use crate::upstream::{Backend, Pool};
@@ -27,8 +28,6 @@ pub(super) fn hear(pool: &Pool, backend: &Backend, headers: &HeaderMap) {
 /// Removes it from the response. A pool that does not heed it leaves it to whom it is meant for.
 pub(super) fn strip(pool: &Pool, response: &mut ResponseHeader) {
     if pool.config().reported_load {
-        for name in [X_BACKEND_LOAD, ORCA, ORCA_BINARY] {
-            response.remove_header(&name);
-        }
+        fields::remove_from(response, |name| [X_BACKEND_LOAD, ORCA, ORCA_BINARY].contains(name));
     }
 }

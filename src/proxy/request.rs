@@ -7,12 +7,12 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::Uri;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::ctx::Ctx;
-use super::{deadlines, identity, priority, traced};
+use super::{deadlines, fields, identity, priority, traced};
 use crate::cache::{self, device};
 use crate::caller::Client;
 use crate::config;
@@ -95,7 +95,7 @@ pub(super) fn place(request: &mut RequestHeader, from: From, secure: bool, ctx: 
     let (From::Client(peer) | From::Refresh { cause: peer }) = from;
     ctx.client = identity::client(peer, &ctx.snapshot.config().server.trusted_proxies, &request.headers);
     ctx.client.secure = secure;
-    if !request.headers.contains_key(http::header::UPGRADE) {
+    if !fields::has(&request.headers, &UPGRADE) {
         super::upstream::strip_nominated(request);
     }
     identity::forget_lookalikes(request);
@@ -174,7 +174,7 @@ fn key_query(request: &mut RequestHeader, params: &cache::query::Params) {
 
 /// Tells the backend the class of device by which the key tells requests apart, and nothing else by that name.
 fn tell_device(request: &mut RequestHeader, rules: &[device::Rule]) {
-    request.remove_header(&device::FIELD);
+    fields::remove(request, |name| *name == device::FIELD);
     if !rules.is_empty() {
         let class = device::class(rules, &request.headers).to_owned();
         // Class names are checked when the configuration is read: a field can hold them.
@@ -187,7 +187,7 @@ fn may_be_told(request: &mut RequestHeader, client: &Client, reveal: &config::Re
     let is_listed = |ip| reveal.clients.iter().any(|net| net.contains(&ip));
     let knows = reveal.secret.as_ref().is_some_and(|(field, secret)| {
         let knows = request.headers.get(field).is_some_and(|given| secret.is(given.as_bytes()));
-        request.remove_header(field);
+        fields::remove(request, |name| name == field);
         knows
     });
     knows || client.address.is_some_and(is_listed)

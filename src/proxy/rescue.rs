@@ -204,7 +204,7 @@ impl Rescue {
             let _infallible = request.insert_header(name, value);
         }
         let wire = Wire { deadline: deadline(&exchange.route, exchange.started, now), ..attempts.wire().clone() };
-        let run = wire.run(other, attempt, hedge::marked(pool, &request, nth, "rescue"));
+        let run = wire.run(other, attempt, hedge::marked(&exchange, &request, nth, "rescue"));
         let outcome = Outcome { pool: pool.clone(), began: now, result: LOST };
         Some(Going { wire, run, outcome })
     }

@@ -14,7 +14,7 @@ use super::caching;
 use super::ctx::Ctx;
 use super::handling::Sent;
 use super::request::Refusal;
-use super::{invalidating, notes, purging, rate, timeline};
+use super::{fields, invalidating, notes, purging, rate, timeline};
 use crate::cache::server_timing::{self, SERVER_TIMING};
 use crate::caller::X_REQUEST_ID;
 use crate::clock;
@@ -40,7 +40,7 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     let told = ctx.reveal.then(|| caching::shown_key(session.req_header(), ctx));
     outcome.write_to(name, told.as_deref(), &mut member);
     response.append_header(CACHE_STATUS, member)?;
-    response.insert_header(X_CACHE_STATUS, outcome.word().as_str())?;
+    response.insert_header(X_CACHE_STATUS, HeaderValue::from_static(outcome.word().as_str()))?;
     let sent = Sent::of(ctx);
     if !sent.told(ctx, None).is_empty() {
         // After those of the proxies behind us (RFC 9209 §2).
@@ -50,7 +50,7 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
         response.insert_header(AGE, age)?;
     }
     // Removed even where there is none: an origin must not choose what the lane puts there.
-    response.remove_header(ORIGINAL_DATE);
+    fields::remove_from(response, |name| name.as_str() == ORIGINAL_DATE);
     // Over HTTP/2 the time of sending stands: there nothing comes after pingora to put back the origin's.
     let date = response.headers.get(DATE).filter(|_| ctx.version != http::Version::HTTP_2);
     if let Some(date) = date.cloned() {
@@ -76,9 +76,8 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
 
 /// What browsers are to remember of a host that speaks TLS.
 fn tell_hsts(ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
-    let Some((name, value)) = ctx.link.as_ref().and_then(|link| link.hsts.trim_end().split_once(": ")) else {
-        return Ok(());
-    };
+    let line = ctx.link.as_ref().map(|link| link.hsts.trim_end()).filter(|line| !line.is_empty());
+    let Some((name, value)) = line.and_then(|line| line.split_once(": ")) else { return Ok(()) };
     // An origin may have a better one for its host.
     if response.headers.contains_key(name) {
         return Ok(());

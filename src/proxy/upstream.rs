@@ -14,9 +14,8 @@ use pingora::upstreams::peer::HttpPeer;
 use super::caching::{self, Shared};
 use super::ctx::Ctx;
 use super::exchange::{Call, Condition, Exchange, ExchangeRef};
-use super::hedge;
 use super::resume::{self, Resume};
-use super::{deadlines, identity, reported, rescue, traced};
+use super::{deadlines, fields, identity, reported, rescue, traced};
 use crate::cache::server_timing;
 use crate::cache::status::Fwd;
 use crate::cache::vary::{REDUCIBLE, Reduced};
@@ -76,28 +75,30 @@ pub(super) fn prepare(
     let upgrade = session.is_upgrade_req();
     let authority = authority(session, request, ctx);
     let reads_trailers = request.headers.get_all(TE).iter().any(|te| trailers::are_accepted(te.as_bytes()));
-    // Ours to set: a client must not choose who is served first.
-    request.remove_header(hedge::ATTEMPT);
     if !upgrade {
         strip(request);
         if !session.as_mut().is_body_empty() && !request.headers.contains_key(CONTENT_LENGTH) {
             request.insert_header(TRANSFER_ENCODING, "chunked")?;
         }
     }
-    if let Some(authority) = &authority {
+    if let Some(authority) = authority.as_ref().filter(|authority| request.headers.get(HOST) != Some(*authority)) {
         request.insert_header(HOST, authority.clone())?;
     }
     if ctx.cache.looked_up {
         reduce(&route, request)?;
     }
-    identity::forward(ctx, authority.as_ref(), request)?;
+    let told = identity::tell(ctx, authority.as_ref(), request);
     if let Some(attempt) = &ctx.upgraded {
         traced::tell(ctx.trace, attempt.entry(), request)?;
     }
     ctx.asked = Some(clock::wall());
     // A body that pingora sends again is counted again.
     ctx.received = 0;
-    if !upgrade {
+    if upgrade {
+        for (name, value) in told {
+            request.append_header(name, value)?;
+        }
+    } else {
         let options = match (route.pool.config().keepalive, reads_trailers) {
             (true, true) => Some("TE"),
             (false, true) => Some("close, TE"),
@@ -159,6 +160,7 @@ pub(super) fn prepare(
                 .admitted(permit)
                 .noting(visits, trace)
                 .introduced(opening)
+                .telling(told)
         };
         let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
         let exchange = exchange.clone();
@@ -216,8 +218,15 @@ fn authority(session: &Session, request: &RequestHeader, ctx: &Ctx) -> Option<He
         let ours = session.server_addr().and_then(|a| a.as_inet()).map(ToString::to_string)?;
         return HeaderValue::from_str(&ours).ok();
     }
-    let same = request.headers.get(HOST).filter(|h| h.as_bytes() == ctx.host.as_bytes());
-    let made = || match ctx.port {
+    let port = ctx.port.map(|port| itoa::Buffer::new().format(port).to_owned());
+    let same = request.headers.get(HOST).filter(|given| {
+        let rest = given.as_bytes().strip_prefix(ctx.host.as_bytes());
+        match &port {
+            Some(port) => rest.and_then(|rest| rest.strip_prefix(b":")) == Some(port.as_bytes()),
+            None => rest == Some(b""),
+        }
+    });
+    let made = || match &port {
         Some(port) => HeaderValue::from_str(&format!("{}:{port}", ctx.host)).ok(),
         None => HeaderValue::from_str(&ctx.host).ok(),
     };
@@ -226,10 +235,7 @@ fn authority(session: &Session, request: &RequestHeader, ctx: &Ctx) -> Option<He
 
 /// Removes what belongs to the client's connection.
 fn strip(request: &mut RequestHeader) {
-    // Compared, not looked up: most requests have few fields and none of these.
-    while let Some(name) = request.headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
-        request.remove_header(&name);
-    }
+    fields::remove(request, |name| HOP_BY_HOP.contains(name));
 }
 
 /// Removes what the client names in `Connection`: before the variant is chosen, so that it is chosen by what the
@@ -277,15 +283,11 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
         .collect();
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
-        for name in nominated.iter().filter(|name| !NEEDED.contains(name)) {
-            response.remove_header(name);
-        }
-        while let Some(name) = response.headers.keys().find(|name| OF_THE_CONNECTION.contains(name)).cloned() {
-            response.remove_header(&name);
-        }
+        fields::remove_from(response, |name| nominated.contains(name) && !NEEDED.contains(name));
+        fields::remove_from(response, |name| OF_THE_CONNECTION.contains(name));
     }
     if response.status == StatusCode::NO_CONTENT {
-        response.remove_header(&CONTENT_LENGTH);
+        fields::remove_from(response, |name| *name == CONTENT_LENGTH);
     }
     let mut lengths = response.headers.get_all(CONTENT_LENGTH).iter().cloned();
     if let (Some(length), Some(_)) = (lengths.next(), lengths.next()) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::{Failure, h1, h2};
@@ -28,14 +28,18 @@ pub enum Fields<'a> {
 }
 
 impl Request {
-    /// `request` for a backend of `pool`.
+    /// `request` for a backend of `pool`, with what is told beside it.
     ///
     /// # Errors
     /// [`Failure::WriteFailed`] for a target that cannot be written.
-    pub fn of(request: &RequestHeader, pool: &config::Pool) -> Result<Request, Failure> {
+    pub fn of(
+        request: &RequestHeader,
+        told: &[(&'static str, HeaderValue)],
+        pool: &config::Pool,
+    ) -> Result<Request, Failure> {
         match pool.http2 {
-            None => h1::Request::of(request).map(Request::Http1),
-            Some(_) => h2::Request::of(request, pool.tls.is_some()).map(Request::Http2),
+            None => h1::Request::of(request, told).map(Request::Http1),
+            Some(_) => h2::Request::of(request, told, pool.tls.is_some()).map(Request::Http2),
         }
     }
 

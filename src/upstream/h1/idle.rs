@@ -167,7 +167,7 @@ mod tests {
     async fn exchange(peer: &HttpPeer) -> Box<Connection> {
         let request = RequestHeader::build("GET", b"/", None).unwrap();
         let mut http = Connection::connect(7, peer, &TransportConnector::new(None), None).await.unwrap();
-        http.send(&Request::of(&request).unwrap(), &[]).await.unwrap();
+        http.send(&Request::of(&request, &[]).unwrap(), &[]).await.unwrap();
         http.read_head().await.unwrap();
         http
     }

@@ -34,11 +34,15 @@ pub struct Request {
 }
 
 impl Request {
-    /// `request` as HTTP/2, whose scheme is `https` if `is_secure`.
+    /// `request` as HTTP/2, with what is told beside it; the scheme is `https` if `is_secure`.
     ///
     /// # Errors
     /// [`Failure::WriteFailed`] for a target or an authority that is none.
-    pub fn of(request: &RequestHeader, is_secure: bool) -> Result<Request, Failure> {
+    pub fn of(
+        request: &RequestHeader,
+        told: &[(&'static str, HeaderValue)],
+        is_secure: bool,
+    ) -> Result<Request, Failure> {
         let authority = request.headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
         let parts = (Authority::try_from(authority), PathAndQuery::try_from(request.raw_path()));
         let (Ok(authority), Ok(target)) = parts else { return Err(Failure::WriteFailed) };
@@ -49,13 +53,18 @@ impl Request {
             true => None,
             false => Some(said.unwrap_or_default()),
         };
-        let mut headers = HeaderMap::with_capacity(request.headers.len() + ROOM);
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + told.len() + ROOM);
         for (name, value) in request.headers.iter().filter(|(name, value)| passes(name, value)) {
             let mut value = value.clone();
             if SECRET.contains(name) {
                 value.set_sensitive(true);
             }
             headers.append(name, value);
+        }
+        for (name, value) in told {
+            if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+                headers.append(name, value.clone());
+            }
         }
         let uri = uri.map_err(|_| Failure::WriteFailed)?;
         Ok(Request { method: request.method.clone(), uri, headers, length })
@@ -121,7 +130,7 @@ mod tests {
             ("TE", "trailers"),
             ("X-B", "c"),
         ];
-        let sent = Request::of(&request("POST", "/a?b=c", &fields), true).unwrap();
+        let sent = Request::of(&request("POST", "/a?b=c", &fields), &[], true).unwrap();
         assert_eq!(sent.uri.to_string(), "https://a.example:81/a?b=c");
         let names: Vec<_> = sent.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["te", "x-b"]);
@@ -130,26 +139,27 @@ mod tests {
 
     #[test]
     fn a_coding_that_is_asked_for_in_te_is_not() {
-        let sent = Request::of(&request("GET", "/", &[("Host", "a"), ("TE", "gzip")]), false).unwrap();
+        let sent = Request::of(&request("GET", "/", &[("Host", "a"), ("TE", "gzip")]), &[], false).unwrap();
         assert_eq!((sent.headers.len(), sent.uri.scheme_str(), sent.has_body()), (0, Some("http"), false));
     }
 
     #[test]
     fn secrets_are_not_put_into_the_table_of_all() {
-        let sent = Request::of(&request("GET", "/", &[("Host", "a"), ("Cookie", "a=b")]), false).unwrap();
+        let sent = Request::of(&request("GET", "/", &[("Host", "a"), ("Cookie", "a=b")]), &[], false).unwrap();
         assert!(sent.headers[COOKIE].is_sensitive());
     }
 
     #[test]
     fn the_length_is_what_is_said() {
-        let sent = |fields: &[(&'static str, &str)]| Request::of(&request("PUT", "/", fields), false).unwrap().length;
+        let sent =
+            |fields: &[(&'static str, &str)]| Request::of(&request("PUT", "/", fields), &[], false).unwrap().length;
         assert_eq!(sent(&[("Host", "a"), ("Content-Length", "5")]), Some(5));
         assert_eq!(sent(&[("Host", "a")]), Some(0));
     }
 
     #[test]
     fn what_is_sent_now_takes_the_place_of_what_was_there() {
-        let mut sent = Request::of(&request("GET", "/", &[("Host", "a")]), false).unwrap();
+        let mut sent = Request::of(&request("GET", "/", &[("Host", "a")]), &[], false).unwrap();
         sent.add("X-More", 1);
         let mut more = HeaderMap::new();
         add(&mut more, "X-More", 2);
@@ -159,7 +169,10 @@ mod tests {
 
     #[test]
     fn what_has_no_authority_is_not_sent() {
-        assert_eq!(Request::of(&request("GET", "/", &[]), false).unwrap_err(), Failure::WriteFailed);
-        assert_eq!(Request::of(&request("GET", "/", &[("Host", "a b")]), false).unwrap_err(), Failure::WriteFailed);
+        assert_eq!(Request::of(&request("GET", "/", &[]), &[], false).unwrap_err(), Failure::WriteFailed);
+        assert_eq!(
+            Request::of(&request("GET", "/", &[("Host", "a b")]), &[], false).unwrap_err(),
+            Failure::WriteFailed
+        );
     }
 }
