@@ -51,6 +51,7 @@ pub mod snapshot;
 pub mod store;
 pub mod tail;
 pub mod telemetry;
+pub mod text;
 pub mod trace;
 pub mod trailers;
 pub mod units;

@@ -59,7 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["tail", "balance", "grpc", "config", "telemetry", "clock", "trailers", "units", "endpoint", "certificate"],
     ),
     ("store", &["cache", "config", "clock", "units"]),
-    ("telemetry", &["coding", "config", "cache", "grpc", "tail", "trace", "clock", "units"]),
+    ("telemetry", &["coding", "config", "cache", "grpc", "tail", "trace", "clock", "text", "units"]),
     ("listener", &["certificate", "config", "endpoint"]),
     ("certificate", &[]),
     ("endpoint", &[]),
@@ -77,6 +77,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("trace", &["units"]),
     ("trailers", &[]),
     ("grpc", &[]),
+    ("text", &[]),
     ("units", &[]),
     ("lib", &[]),
 ];
@@ -120,6 +121,7 @@ const MIDDLE: &[&str] = &[
     "grpc",
     "balance",
     "routing",
+    "text",
     "uri",
     "units",
 ];

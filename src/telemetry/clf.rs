@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::time::SystemTime;
 
 use super::record::{Record, instant};
+use crate::text::Address;
 
 /// What only Combined says of a request; empty where it is not there, or not asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl<'a> Agent<'a> {
 /// Appends the line, with its line feed.
 pub(super) fn write(record: &Record<'_>, is_combined: bool, line: &mut Vec<u8>) -> io::Result<()> {
     match record.client {
-        Some(client) => write!(line, "{client}")?,
+        Some(client) => line.extend_from_slice(Address::of(client).as_str().as_bytes()),
         None => line.push(b'-'),
     }
     line.extend_from_slice(b" - - [");

@@ -14,6 +14,7 @@ use super::clf::{self, Agent};
 use super::labels::CacheResult;
 use super::termination::Termination;
 use crate::config::LogFormat;
+use crate::text::{self, Address};
 use crate::trace::context::TraceId;
 
 /// The keys of a line, in order.
@@ -45,6 +46,13 @@ pub const KEYS: &[&str] = &[
     "trace_id",
     "generation",
 ];
+
+/// One of [`KEYS`].
+macro_rules! key {
+    ($name:literal) => {
+        Key { json: concat!(",\"", $name, "\":"), logfmt: concat!(" ", $name, "=") }
+    };
+}
 
 /// What is said about one request.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +157,7 @@ impl<'a> Record<'a> {
 
     /// Appends the line, with its line feed, to `line`.
     pub fn write(&self, format: LogFormat, line: &mut Vec<u8>) {
-        // Writing to a Vec cannot fail; a time that cannot be written is cut to what can (see `instant`).
+        // Writing to a Vec cannot fail; a time that cannot be written is cut to what can.
         let _infallible = match format {
             LogFormat::Json => self.fields(&mut Json { line, first: true }),
             LogFormat::Logfmt => self.fields(&mut Logfmt { line, first: true }),
@@ -160,43 +168,38 @@ impl<'a> Record<'a> {
 
     fn fields(&self, out: &mut impl Fields) -> io::Result<()> {
         out.begin()?;
-        out.bare_text("time", format_args!("{}", humantime::format_rfc3339_millis(instant(self.time))))?;
-        match self.client {
-            Some(client) => out.bare_text("client", format_args!("{client}"))?,
-            None => out.absent("client")?,
-        }
-        out.text("method", present(self.method))?;
-        out.text("host", present(self.host))?;
-        out.text("path", present(self.path))?;
-        out.text("protocol", present(self.protocol))?;
-        out.number("status", u64::from(self.status))?;
-        out.text("grpc_status", self.grpc_status)?;
-        out.number("bytes", self.bytes)?;
-        out.seconds("duration", Some(self.duration))?;
-        out.seconds("upstream_time", self.upstream_time)?;
-        out.text("route", self.route)?;
-        out.text("pool", self.pool)?;
-        out.text("backend", self.backend)?;
-        out.text("cache", Some(self.cache.as_str()))?;
-        out.number("attempts", u64::from(self.attempts))?;
-        out.text("hedge", self.hedge)?;
-        out.text("priority", self.priority)?;
-        out.seconds("queue_time", self.queue_time)?;
-        out.text("shed", self.shed)?;
-        out.text("stale", self.stale)?;
-        out.text("coding", self.coding)?;
-        out.text("reason", Some(self.reason.as_str()))?;
-        out.text("request_id", present(self.request_id))?;
-        match self.trace {
-            Some(trace) => out.bare_text("trace_id", format_args!("{trace}"))?,
-            None => out.absent("trace_id")?,
-        }
-        out.number("generation", self.generation)?;
+        let time = text::millis(self.time);
+        out.bare_text(key!("time"), std::str::from_utf8(&time).ok())?;
+        out.bare_text(key!("client"), self.client.map(Address::of).as_ref().map(Address::as_str))?;
+        out.text(key!("method"), present(self.method))?;
+        out.text(key!("host"), present(self.host))?;
+        out.text(key!("path"), present(self.path))?;
+        out.text(key!("protocol"), present(self.protocol))?;
+        out.number(key!("status"), u64::from(self.status))?;
+        out.bare_text(key!("grpc_status"), self.grpc_status)?;
+        out.number(key!("bytes"), self.bytes)?;
+        out.seconds(key!("duration"), Some(self.duration))?;
+        out.seconds(key!("upstream_time"), self.upstream_time)?;
+        out.text(key!("route"), self.route)?;
+        out.text(key!("pool"), self.pool)?;
+        out.text(key!("backend"), self.backend)?;
+        out.bare_text(key!("cache"), Some(self.cache.as_str()))?;
+        out.number(key!("attempts"), u64::from(self.attempts))?;
+        out.bare_text(key!("hedge"), self.hedge)?;
+        out.bare_text(key!("priority"), self.priority)?;
+        out.seconds(key!("queue_time"), self.queue_time)?;
+        out.bare_text(key!("shed"), self.shed)?;
+        out.bare_text(key!("stale"), self.stale)?;
+        out.bare_text(key!("coding"), self.coding)?;
+        out.bare_text(key!("reason"), Some(self.reason.as_str()))?;
+        out.text(key!("request_id"), present(self.request_id))?;
+        out.bare_text(key!("trace_id"), self.trace.map(|trace| trace.to_string()).as_deref())?;
+        out.number(key!("generation"), self.generation)?;
         out.end()
     }
 }
 
-/// The time, cut to the years 1970 to 9999 that RFC 3339 and humantime can write; the latter panics before 1970.
+/// The time, cut to the years 1970 to 9999 that dates in HTTP can be of.
 pub(super) fn instant(time: SystemTime) -> SystemTime {
     const LAST: Duration = Duration::from_secs(253_402_300_799);
     time.clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST)
@@ -206,15 +209,22 @@ fn present(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
+/// A key as each form has it, with what goes before and after it: there are two dozen of them in a line.
+#[derive(Clone, Copy)]
+struct Key {
+    json: &'static str,
+    logfmt: &'static str,
+}
+
 /// A form of line.
 trait Fields {
     fn begin(&mut self) -> io::Result<()>;
-    /// A text without any character to escape.
-    fn bare_text(&mut self, key: &str, text: std::fmt::Arguments<'_>) -> io::Result<()>;
-    fn text(&mut self, key: &str, text: Option<&str>) -> io::Result<()>;
-    fn number(&mut self, key: &str, number: u64) -> io::Result<()>;
-    fn seconds(&mut self, key: &str, duration: Option<Duration>) -> io::Result<()>;
-    fn absent(&mut self, key: &str) -> io::Result<()>;
+    /// A text of ours, without any character to escape.
+    fn bare_text(&mut self, key: Key, text: Option<&str>) -> io::Result<()>;
+    fn text(&mut self, key: Key, text: Option<&str>) -> io::Result<()>;
+    fn number(&mut self, key: Key, number: u64) -> io::Result<()>;
+    fn seconds(&mut self, key: Key, duration: Option<Duration>) -> io::Result<()>;
+    fn absent(&mut self, key: Key) -> io::Result<()>;
     fn end(&mut self) -> io::Result<()>;
 }
 
@@ -224,11 +234,9 @@ struct Json<'a> {
 }
 
 impl Json<'_> {
-    fn key(&mut self, key: &str) -> io::Result<()> {
-        // Not by `write!`, which costs several times as much, and there are two dozen of them in a line.
-        self.line.extend_from_slice(if std::mem::take(&mut self.first) { b"\"" } else { b",\"" });
-        self.line.extend_from_slice(key.as_bytes());
-        self.line.extend_from_slice(b"\":");
+    fn key(&mut self, key: Key) -> io::Result<()> {
+        let skipped = usize::from(std::mem::take(&mut self.first));
+        self.line.extend_from_slice(&key.json.as_bytes()[skipped..]);
         Ok(())
     }
 }
@@ -238,30 +246,34 @@ impl Fields for Json<'_> {
         self.line.write_all(b"{")
     }
 
-    fn bare_text(&mut self, key: &str, text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    fn bare_text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
+        let Some(text) = text else { return self.absent(key) };
         self.key(key)?;
-        write!(self.line, "\"{text}\"")
+        self.line.push(b'"');
+        self.line.extend_from_slice(text.as_bytes());
+        self.line.push(b'"');
+        Ok(())
     }
 
-    fn text(&mut self, key: &str, text: Option<&str>) -> io::Result<()> {
+    fn text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
         let Some(text) = text else { return self.absent(key) };
         self.key(key)?;
         quote(text, self.line)
     }
 
-    fn number(&mut self, key: &str, number: u64) -> io::Result<()> {
+    fn number(&mut self, key: Key, number: u64) -> io::Result<()> {
         self.key(key)?;
         write_number(number, self.line);
         Ok(())
     }
 
-    fn seconds(&mut self, key: &str, duration: Option<Duration>) -> io::Result<()> {
+    fn seconds(&mut self, key: Key, duration: Option<Duration>) -> io::Result<()> {
         let Some(duration) = duration else { return self.absent(key) };
         self.key(key)?;
         write_seconds(duration, self.line)
     }
 
-    fn absent(&mut self, key: &str) -> io::Result<()> {
+    fn absent(&mut self, key: Key) -> io::Result<()> {
         self.key(key)?;
         self.line.write_all(b"null")
     }
@@ -277,12 +289,9 @@ struct Logfmt<'a> {
 }
 
 impl Logfmt<'_> {
-    fn key(&mut self, key: &str) -> io::Result<()> {
-        if !std::mem::take(&mut self.first) {
-            self.line.push(b' ');
-        }
-        self.line.extend_from_slice(key.as_bytes());
-        self.line.push(b'=');
+    fn key(&mut self, key: Key) -> io::Result<()> {
+        let skipped = usize::from(std::mem::take(&mut self.first));
+        self.line.extend_from_slice(&key.logfmt.as_bytes()[skipped..]);
         Ok(())
     }
 }
@@ -292,12 +301,13 @@ impl Fields for Logfmt<'_> {
         Ok(())
     }
 
-    fn bare_text(&mut self, key: &str, text: std::fmt::Arguments<'_>) -> io::Result<()> {
+    fn bare_text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
+        let Some(text) = text else { return self.absent(key) };
         self.key(key)?;
-        self.line.write_fmt(text)
+        self.line.write_all(text.as_bytes())
     }
 
-    fn text(&mut self, key: &str, text: Option<&str>) -> io::Result<()> {
+    fn text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
         let Some(text) = text else { return self.absent(key) };
         self.key(key)?;
         // A dash stands for an absent value, so a dash that was sent is quoted.
@@ -305,19 +315,19 @@ impl Fields for Logfmt<'_> {
         if plain { self.line.write_all(text.as_bytes()) } else { quote(text, self.line) }
     }
 
-    fn number(&mut self, key: &str, number: u64) -> io::Result<()> {
+    fn number(&mut self, key: Key, number: u64) -> io::Result<()> {
         self.key(key)?;
         write_number(number, self.line);
         Ok(())
     }
 
-    fn seconds(&mut self, key: &str, duration: Option<Duration>) -> io::Result<()> {
+    fn seconds(&mut self, key: Key, duration: Option<Duration>) -> io::Result<()> {
         let Some(duration) = duration else { return self.absent(key) };
         self.key(key)?;
         write_seconds(duration, self.line)
     }
 
-    fn absent(&mut self, key: &str) -> io::Result<()> {
+    fn absent(&mut self, key: Key) -> io::Result<()> {
         self.key(key)?;
         self.line.write_all(b"-")
     }
@@ -351,7 +361,9 @@ fn must_be_escaped(c: char) -> bool {
 /// Writes `text` as a JSON string (RFC 8259 §7).
 fn quote(text: &str, line: &mut Vec<u8>) -> io::Result<()> {
     line.push(b'"');
-    if text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+    // All of it, without a way out half-way, so that it is done in wide registers.
+    let has_odd = text.bytes().fold(false, |odd, b| odd | !(b' '..=b'~').contains(&b) | (b == b'"') | (b == b'\\'));
+    if !has_odd {
         line.extend_from_slice(text.as_bytes());
         line.push(b'"');
         return Ok(());
