@@ -12,5 +12,5 @@ pub trait Bypass: Send + Sync + 'static {
 
     /// Answers the one request of `session`, whose cache key has this hash if that is known; returns the connection if it can
     /// carry another.
-    fn answer(&self, session: Session, key: Option<[u8; 16]>) -> impl Future<Output = Option<Stream>> + Send;
+    fn answer(&self, session: Box<Session>, key: Option<[u8; 16]>) -> impl Future<Output = Option<Stream>> + Send;
 }

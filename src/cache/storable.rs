@@ -4,7 +4,7 @@
 //! the next, and store what it will never be able to reuse. Both are refused here by name. Nothing is stored on a
 //! guess: without a lifetime from the origin or the route, a response is not stored.
 
-use std::time::Duration;
+use std::time::SystemTime;
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, ETAG, HeaderName, LAST_MODIFIED,
@@ -13,7 +13,7 @@ use http::header::{
 use http::{HeaderMap, Method, StatusCode};
 
 use super::directives::{RequestDirectives, ResponseDirectives};
-use super::freshness::{Lifetime, Source, Validation};
+use super::freshness::{self, Lifetime, Source, Validation};
 use super::{deception, list, vary};
 
 /// What a route lets be stored.
@@ -145,8 +145,10 @@ pub struct Response<'a> {
     pub directives: &'a ResponseDirectives,
     /// Its lifetime, from [`super::freshness::lifetime`].
     pub lifetime: &'a Lifetime,
-    /// Its age on arrival, from [`super::freshness::initial_age`].
-    pub initial_age: Duration,
+    /// When it was asked for.
+    pub asked: SystemTime,
+    /// When it came: its age then is asked for last, since to read a date is dear.
+    pub received: SystemTime,
 }
 
 /// May the response be stored? The first reason against it, the most telling first.
@@ -212,13 +214,16 @@ pub const fn used_enough(uses: u8, min_uses: u8) -> Result<(), NotStorable> {
 }
 
 /// Does it say how long it holds, and can the copy ever be used?
-fn worth_storing(Response { headers, directives, lifetime, initial_age, .. }: Response<'_>) -> Result<(), NotStorable> {
+fn worth_storing(response: Response<'_>) -> Result<(), NotStorable> {
+    let Response { headers, directives, lifetime, asked, received, .. } = response;
     let spoken = lifetime.source.is_explicit() || directives.no_cache || directives.public;
     if !matches!(lifetime.source, Source::Route | Source::Heuristic) && !spoken {
         return Err(NotStorable::NoFreshness);
     }
     let held = lifetime.ttl.saturating_add(lifetime.while_revalidate.max(lifetime.if_error));
-    let usable = lifetime.validation != Validation::Always && held > initial_age;
+    let usable = lifetime.validation != Validation::Always
+        && !held.is_zero()
+        && held > freshness::initial_age(headers, asked, received);
     let validator = headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED);
     if usable || validator { Ok(()) } else { Err(NotStorable::Expired) }
 }
@@ -274,7 +279,7 @@ pub fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives, set_cooki
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::Duration;
 
     use http::header::HeaderValue;
 
@@ -319,8 +324,9 @@ mod tests {
             let directives = &ResponseDirectives::from(headers);
             let status = StatusCode::from_u16(self.status).unwrap();
             let lifetime = &lifetime(&self.freshness, status, headers, directives, SystemTime::UNIX_EPOCH);
-            let initial_age = Duration::from_secs(self.age);
-            let response = Response { status, headers, directives, lifetime, initial_age };
+            let received = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+            let asked = received - Duration::from_secs(self.age);
+            let response = Response { status, headers, directives, lifetime, asked, received };
             let wishes = &RequestDirectives::from(&self.request);
             let request = Request {
                 method: &self.method,

@@ -214,8 +214,8 @@ impl Handed {
     }
 
     /// The same for the short way, which has more of pingora's session; `is_last` if there are to be no more requests.
-    fn into_short(self, is_last: bool) -> Session {
-        let mut session = Session::new_h1(self.framed);
+    fn into_short(self, is_last: bool) -> Box<Session> {
+        let mut session = Box::new(Session::new_h1(self.framed));
         set_up(&mut session.downstream_session, self.head, self.is_last, self.patience);
         if is_last {
             session.set_keepalive(None);

@@ -159,9 +159,9 @@ async fn request<SV, C, B>(
 }
 
 /// As the short way takes it. Pingora makes such a session only over a connection of HTTP/1.1, for which an empty one does.
-fn wrapped(session: ServerSession) -> Session {
+fn wrapped(session: ServerSession) -> Box<Session> {
     let (nobody, _) = tokio::io::duplex(1);
-    let mut wrapped = Session::new_h1(Box::new(nobody));
+    let mut wrapped = Box::new(Session::new_h1(Box::new(nobody)));
     *wrapped.downstream_session = session;
     wrapped
 }

@@ -319,7 +319,6 @@ pub(super) fn judge(
     let policy = &route.config.cache;
     let directives = targeted::directives(&response.headers, targets);
     let lifetime = freshness::lifetime(&policy.freshness, response.status, &response.headers, &directives, now);
-    let initial_age = freshness::initial_age(&response.headers, asked, now);
     // A client's HEAD was sent upstream as a GET.
     let method = if request.method == Method::HEAD { &Method::GET } else { &request.method };
     storable::judge(
@@ -336,10 +335,11 @@ pub(super) fn judge(
             headers: &response.headers,
             directives: &directives,
             lifetime: &lifetime,
-            initial_age,
+            asked,
+            received: now,
         },
     )?;
-    Ok((directives, lifetime, initial_age))
+    Ok((directives, lifetime, freshness::initial_age(&response.headers, asked, now)))
 }
 
 /// Whether the response varies and is not there to replace a stored variant.

@@ -118,11 +118,11 @@ impl Told {
     /// Says what is `left`, in a head that is sent now.
     pub(super) fn tell(self, fields: &mut Fields<'_>, left: Duration) {
         if self.millis {
-            fields.add(X_REQUEST_TIMEOUT_MS, deadline::show_millis(left));
+            fields.add(X_REQUEST_TIMEOUT_MS, itoa::Buffer::new().format(deadline::show_millis(left)));
         }
         if let Some(end) = self.grpc {
             let left = end.left(clock::now()).unwrap_or_default();
-            fields.add(GRPC_TIMEOUT.as_str(), deadline::show_grpc(left));
+            fields.add(GRPC_TIMEOUT.as_str(), &deadline::show_grpc(left));
         }
     }
 }

@@ -106,69 +106,19 @@ impl Exchange {
         }
     }
 
-    /// It is a gRPC call.
-    pub(super) fn calling(self, call: Option<Call>) -> Exchange {
-        Exchange { call, ..self }
-    }
-
-    /// The stored response is asked about by HEAD.
-    pub(super) fn asking_by_head(self, by_head: bool) -> Exchange {
-        Exchange { by_head, ..self }
-    }
-
-    /// The request was made one for the rest of what is stored.
-    pub(super) fn resuming(self, resume: Option<Resume>) -> Exchange {
-        Exchange { resume, ..self }
-    }
-
-    /// Whether it may be copied, and what is at hand where it fails.
-    pub(super) fn hedging(self, copying: Result<(), NoHedge>, has_fallback: bool) -> Exchange {
-        Exchange { copying, has_fallback, ..self }
-    }
-
-    /// Whether a body that stalls or breaks off may be gone on with from another backend.
-    pub(super) fn rescuing(self, rescue: Option<rescue::Terms>) -> Exchange {
-        Exchange { rescue, ..self }
-    }
-
-    /// Others wait for the answer too.
-    pub(super) fn awaited_by(self, waiters: Option<Arc<AtomicU32>>) -> Exchange {
-        Exchange { waiters, ..self }
-    }
-
-    /// Its attempts are remembered there, as parts of this trace.
-    pub(super) fn noting(self, visits: Arc<Visits>, trace: Option<Trace>) -> Exchange {
-        Exchange { visits, trace, ..self }
-    }
-
-    /// Backends are told whom it is for before HTTP begins.
-    pub(super) fn introduced(self, opening: Option<Introduction>) -> Exchange {
-        Exchange { opening, ..self }
-    }
-
-    /// Backends are told this.
-    pub(super) fn telling(self, told: Told) -> Exchange {
-        Exchange { told, ..self }
-    }
-
     /// How many requests wait for the answer, this one among them.
     pub fn waiting(&self) -> u32 {
         1 + self.waiters.as_ref().map_or(0, |waiters| waiters.load(Ordering::Relaxed))
     }
 
-    /// It has a place at the backends.
-    pub(super) fn admitted(self, permit: Option<Permit>) -> Exchange {
-        Exchange { permit: Mutex::new(permit), ..self }
+    /// It has a place at the backends, if there is one.
+    pub(super) fn admit(&mut self, permit: Option<Permit>) {
+        *self.permit.get_mut() = permit;
     }
 
     /// Gives its place at the backends to who is next.
     pub(super) fn leave(&self) {
         self.permit.lock().take();
-    }
-
-    /// The client waits only so long; the answer may be stored, or is `for_all` for other reasons.
-    pub(super) fn hurried(self, patience: Option<Patience>, for_all: bool) -> Exchange {
-        Exchange { patience, for_all, ..self }
     }
 
     /// The request's body has grown too large: the session gives up.

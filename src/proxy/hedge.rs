@@ -309,7 +309,7 @@ pub(super) fn numbered(
 pub(super) fn marked(exchange: &Exchange, request: &RequestHeader, nth: usize, word: &str) -> Result<Request, Failure> {
     let mut request = Request::of(request, &exchange.told, exchange.route.pool.config())?;
     if nth > 1 {
-        request.add(ATTEMPT, format_args!("{nth}; {word}"));
+        request.add(ATTEMPT, &format!("{nth}; {word}"));
     }
     Ok(request)
 }

@@ -32,7 +32,7 @@ impl Bypass for Proxy {
         !self.cache.predictor.cacheable_prediction(&named(*key))
     }
 
-    async fn answer(&self, mut session: Session, key: Option<HashBinary>) -> Option<Stream> {
+    async fn answer(&self, mut session: Box<Session>, key: Option<HashBinary>) -> Option<Stream> {
         if !read(&mut session).await {
             return None;
         }

@@ -148,21 +148,21 @@ pub(super) fn prepare(
         let opening = identity::introduction(ctx, &route.pool);
         let (permit, visits, trace) = (ctx.permit.take(), ctx.visits.clone(), ctx.trace);
         // A request with a body comes here again for each attempt that pingora repeats.
-        let made = || {
-            Exchange::new(route, idempotent, condition, started)
-                .calling(call)
-                .asking_by_head(by_head)
-                .resuming(resume)
-                .hedging(copying, has_fallback)
-                .awaited_by(waiters)
-                .hurried(patience, for_all)
-                .rescuing(rescue)
-                .admitted(permit)
-                .noting(visits, trace)
-                .introduced(opening)
-                .telling(told)
-        };
-        let exchange = ctx.exchange.get_or_insert_with(|| Arc::new(made()));
+        let exchange = ctx.exchange.get_or_insert_with(|| {
+            let mut exchange = Exchange::new(route, idempotent, condition, started);
+            exchange.call = call;
+            exchange.by_head = by_head;
+            exchange.resume = resume;
+            (exchange.copying, exchange.has_fallback) = (copying, has_fallback);
+            exchange.waiters = waiters;
+            (exchange.patience, exchange.for_all) = (patience, for_all);
+            exchange.rescue = rescue;
+            exchange.admit(permit);
+            (exchange.visits, exchange.trace) = (visits, trace);
+            exchange.opening = opening;
+            exchange.told = told;
+            Arc::new(exchange)
+        });
         let exchange = exchange.clone();
         deadlines::leave_last_word(session, ctx, &exchange);
         request.extensions_mut().insert(ExchangeRef(exchange));

@@ -44,7 +44,7 @@ impl Request {
     }
 
     /// Adds a field. Neither part of it may be a client's.
-    pub fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub fn add(&mut self, name: &str, value: &str) {
         match self {
             Request::Http1(request) => request.add(name, value),
             Request::Http2(request) => request.add(name, value),
@@ -54,7 +54,7 @@ impl Request {
 
 impl Fields<'_> {
     /// Adds one. Neither part of it may be a client's.
-    pub fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+    pub fn add(&mut self, name: &str, value: &str) {
         match self {
             Fields::Http1(lines) => h1::request::add(lines, name, value),
             Fields::Http2(fields) => h2::request::add(fields, name, value),

@@ -1,8 +1,5 @@
 //! A request as it goes on the wire.
 
-use std::fmt;
-use std::io::Write as _;
-
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
@@ -46,9 +43,7 @@ impl Request {
         head.extend_from_slice(b" HTTP/1.1\r\n");
         request.header_to_h1_wire(&mut head);
         for (name, value) in told {
-            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                head.extend_from_slice(part);
-            }
+            line(&mut head, name, value.as_bytes());
         }
         let length = headers.get(CONTENT_LENGTH).and_then(|length| framing::number(length.as_bytes()));
         let body = match headers.contains_key(TRANSFER_ENCODING) {
@@ -61,7 +56,7 @@ impl Request {
     }
 
     /// Adds a field. Neither part of it may be a client's.
-    pub fn add(&mut self, name: &str, value: impl fmt::Display) {
+    pub fn add(&mut self, name: &str, value: &str) {
         add(&mut self.head, name, value);
     }
 
@@ -71,9 +66,14 @@ impl Request {
 }
 
 /// Adds a line to a head.
-pub fn add(head: &mut Vec<u8>, name: &str, value: impl fmt::Display) {
-    // Writing to memory does not fail.
-    let _infallible = write!(head, "{name}: {value}\r\n");
+pub fn add(head: &mut Vec<u8>, name: &str, value: &str) {
+    line(head, name, value.as_bytes());
+}
+
+fn line(head: &mut Vec<u8>, name: &str, value: &[u8]) {
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+        head.extend_from_slice(part);
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +90,7 @@ mod tests {
     fn a_head_keeps_its_spelling_and_takes_more_fields() {
         let told = [("Via", HeaderValue::from_static("1.1 d"))];
         let mut sent = Request::of(&request("GET", &[("HOST", "a.example"), ("X-b", "c")]), &told).unwrap();
-        sent.add("X-More", 2);
+        sent.add("X-More", "2");
         assert_eq!(
             std::str::from_utf8(sent.head()).unwrap(),
             "GET /a?b HTTP/1.1\r\nHOST: a.example\r\nX-b: c\r\nVia: 1.1 d\r\nX-More: 2\r\n"
