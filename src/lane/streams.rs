@@ -2,13 +2,14 @@
 //!
 //! * [`head`] what of a request's head may not enter, [`refused`] what the client is told then
 //! * [`hit`] a plain hit, answered on the spot
-//! * [`session`] what pingora or the short way is given of all others, each a task of its own: [`asked`] its body, [`answer`]
-//!   its answer
+//! * [`behind`] who answers all others, each in a task of its own; they are given a [`session`]: [`asked`] what is read of
+//!   it, [`answer`] what is written
 //! * [`outlet`] what is written, and when it leaves
 
 mod active;
 mod answer;
 mod asked;
+mod behind;
 mod head;
 mod hit;
 mod outlet;
@@ -25,25 +26,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{Method, Request};
-use pingora::apps::HttpServerApp;
+use http::Request;
 use pingora::connectors::http::custom;
-use pingora::protocols::http::ServerSession;
 use pingora::protocols::{Digest, Stream};
-use pingora::proxy::{HttpProxy, ProxyHttp, Session};
+use pingora::proxy::{HttpProxy, ProxyHttp};
 use pingora::server::ShutdownWatch;
 
 use active::Active;
+use behind::Behind;
 use head::Fault;
 use outlet::Outlet;
-use session::StreamSession;
 
 use crate::bypass::Bypass;
 use crate::caller::Link;
 use crate::edge::{Edge, Phase};
-use crate::grpc;
-use crate::pace::Pace;
-use crate::postscript::Postscript;
 
 /// Requests at a time on one connection: as many as nginx and pingora allow.
 const STREAMS: u32 = 100;
@@ -59,14 +55,6 @@ type Connection = server::Connection<Outlet, Bytes>;
 
 /// A request without its body, and where its answer goes.
 type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
-
-/// What comes next on a connection.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
-enum Event {
-    Stream(Option<Result<Accepted, h2::Error>>),
-    Idle,
-    Phase,
-}
 
 /// Serves a connection to its end. `digest` tells of it.
 pub(super) async fn serve<SV, C, B>(
@@ -94,57 +82,50 @@ pub(super) async fn serve<SV, C, B>(
     let client = digest.socket_digest.as_ref().and_then(|ends| Some(ends.peer_addr()?.as_inet()?.ip()));
     let active = Arc::new(Active::default());
     let (mut requests, mut malformed, mut is_closing) = (0u32, 0u32, false);
+    let behind = Arc::new(Behind {
+        edge: edge.clone(),
+        proxy: proxy.clone(),
+        short: short.clone(),
+        link: link.clone(),
+        digest,
+        shutdown: shutdown.clone(),
+    });
     loop {
         let phase = edge.phase();
         if phase == Phase::Cut {
             return;
         }
-        if (phase != Phase::Serving || requests >= most) && !is_closing {
-            // Tells the client to make no more of them, and goes on with those that are there.
-            connection.graceful_shutdown();
-            is_closing = true;
-        }
-        let event = tokio::select! {
-            biased;
-            () = edge.phase_after(phase) => Event::Phase,
-            next = accept(&mut connection, &outlet) => Event::Stream(next),
-            () = rest(&active, idle, is_closing) => Event::Idle,
-        };
-        let (request, respond) = match event {
-            Event::Phase => continue,
-            // Nobody is in the midst of anything.
-            Event::Idle => return,
-            Event::Stream(None | Some(Err(_))) => return,
-            Event::Stream(Some(Ok(accepted))) => accepted,
-        };
-        let (request, respond) = match front(edge, request, respond, client, link) {
-            Front::Answered => {
-                requests += 1;
-                continue;
+        let mut changed = pin!(edge.phase_after(phase));
+        loop {
+            if (phase != Phase::Serving || requests >= most) && !is_closing {
+                // Tells the client to make no more of them, and goes on with those that are there.
+                connection.graceful_shutdown();
+                is_closing = true;
             }
-            Front::Malformed => {
-                malformed += 1;
-                if malformed >= MALFORMED {
-                    return;
+            let (request, respond) = tokio::select! {
+                biased;
+                () = changed.as_mut() => break,
+                next = accept(&mut connection, &outlet) => match next {
+                    Some(Ok(accepted)) => accepted,
+                    None | Some(Err(_)) => return,
+                },
+                // Nobody is in the midst of anything.
+                () = rest(&active, idle, is_closing) => return,
+            };
+            match front(edge, request, respond, client, link) {
+                Front::Answered => requests += 1,
+                Front::Behind(request, respond) => {
+                    requests += 1;
+                    tokio::spawn(behind.clone().answer(request, respond, active.enter()));
                 }
-                continue;
+                Front::Malformed => {
+                    malformed += 1;
+                    if malformed >= MALFORMED {
+                        return;
+                    }
+                }
             }
-            Front::Behind(request, respond) => (request, respond),
-        };
-        requests += 1;
-        let pace = Pace::default();
-        let postscript = Postscript::of_requests();
-        let session = StreamSession::new(request, respond, digest.clone(), pace.clone(), postscript.clone());
-        let (edge, proxy, short, link) = (edge.clone(), proxy.clone(), short.clone(), link.clone());
-        let (shutdown, busy) = (shutdown.clone(), active.enter());
-        tokio::spawn(async move {
-            let served = answer(&edge, &proxy, &short, session, &shutdown);
-            tokio::select! {
-                () = link.scope(pace.scope(postscript.scope(served))) => {}
-                () = edge.cut() => {}
-            }
-            drop(busy);
-        });
+        }
     }
 }
 
@@ -208,42 +189,6 @@ fn front(
         true => Front::Answered,
         false => Front::Behind(request, respond),
     }
-}
-
-/// Serves one request behind the lane.
-async fn answer<SV, C, B>(
-    edge: &Edge,
-    proxy: &Arc<HttpProxy<SV, C>>,
-    short: &Arc<B>,
-    session: StreamSession,
-    shutdown: &ShutdownWatch,
-) where
-    SV: ProxyHttp + Send + Sync + 'static,
-    SV::CTX: Send + Sync,
-    C: custom::Connector,
-    B: Bypass,
-{
-    let mut session = ServerSession::new_custom(Box::new(session));
-    let timeouts = edge.peek().config().server.timeouts.clone();
-    session.set_write_timeout(Some(timeouts.write));
-    session.set_total_drain_timeout(Some(super::DRAIN_TIME));
-    if !grpc::is_call(&session.req_header().headers) {
-        // The messages of a call may be as far apart as its two ends like.
-        session.set_read_timeout(Some(timeouts.body));
-    }
-    match session.req_header().method {
-        Method::GET | Method::HEAD => drop(Box::pin(proxy.process_new_http(session, shutdown)).await),
-        // The cache has no part in it.
-        _ => drop(Box::pin(short.answer(wrapped(session))).await),
-    }
-}
-
-/// As the short way takes it. Pingora makes such a session only over a connection of HTTP/1.1, for which an empty one does.
-fn wrapped(session: ServerSession) -> Session {
-    let (nobody, _) = tokio::io::duplex(1);
-    let mut wrapped = Session::new_h1(Box::new(nobody));
-    *wrapped.downstream_session = session;
-    wrapped
 }
 
 /// Returns when nothing has been under way for `idle`. What `is_closing` ends by itself, when its last frame is sent.

@@ -66,7 +66,7 @@ impl std::error::Error for BadHost {}
 /// Lower case, no trailing dot; an IPv6 literal keeps its brackets and gets the form of RFC 5952. An empty port (`host:`)
 /// counts as none (RFC 3986 §3.2.3). Allocates nothing for a name that is already normal.
 pub fn normalise_host(text: &str) -> Result<(Cow<'_, str>, Option<u16>), BadHost> {
-    if text.contains('@') {
+    if text.bytes().any(|byte| byte == b'@') {
         return Err(BadHost::UserInfo);
     }
     if let Some(rest) = text.strip_prefix('[') {
@@ -118,10 +118,12 @@ fn check_name(host: &str) -> Result<(), BadHost> {
     if !host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')) {
         return Err(BadHost::Character);
     }
-    if host.split('.').any(str::is_empty) {
+    // By bytes: a search for a character costs more than most names are long.
+    let mut labels = host.as_bytes().split(|&byte| byte == b'.');
+    if labels.clone().any(<[u8]>::is_empty) {
         return Err(BadHost::EmptyLabel);
     }
-    if host.len() > 253 || host.split('.').any(|label| label.len() > 63) {
+    if host.len() > 253 || labels.any(|label| label.len() > 63) {
         return Err(BadHost::TooLong);
     }
     Ok(())

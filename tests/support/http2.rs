@@ -323,6 +323,11 @@ impl Http2Client {
         send.send_request(request, ends).expect("a request is sent")
     }
 
+    /// Whether the connection takes no more requests.
+    pub async fn is_closed(&self) -> bool {
+        patiently(self.0.clone().ready(), || "a connection, or its end".to_owned()).await.is_err()
+    }
+
     /// Asks with a body and fields after it.
     pub async fn ask(&self, request: Request<()>, body: &[u8], trailers: Option<HeaderMap>) -> Answer {
         let (response, mut stream) = self.begin(request, body.is_empty() && trailers.is_none()).await;

@@ -1,7 +1,7 @@
 //! A request's head over HTTP/2: what of it may not enter, and what HTTP/1.1 says otherwise.
 
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use pingora::http::authority::{RawTargetAuthority, raw_target_authority};
 
 use super::super::head::Refusal;
@@ -28,14 +28,15 @@ impl From<Refusal> for Fault {
 /// Why it may not enter.
 pub(super) fn judge<T>(request: &Request<T>, limits: &Limits) -> Result<(), Fault> {
     let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let found = Found::of(request.headers());
     // Where the next reader would see a line's end.
-    if target.bytes().any(|byte| matches!(byte, 0 | b'\n' | b'\r' | b' ')) || !is_one_length(request.headers()) {
+    if target.bytes().any(|byte| matches!(byte, 0 | b'\n' | b'\r' | b' ')) || !found.is_one_length {
         return Err(Fault::Stream);
     }
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Refusal::Method.into());
     }
-    if !is_one_host(request) {
+    if !found.is_one_host(request.uri()) {
         return Err(Refusal::Malformed("host").into());
     }
     if target.len() > limits.uri_length {
@@ -53,38 +54,58 @@ pub(super) fn judge<T>(request: &Request<T>, limits: &Limits) -> Result<(), Faul
     if request.uri().scheme_str() == Some("") {
         return Err(Refusal::Malformed("scheme").into());
     }
-    if request.headers().values().any(is_padded) {
+    if found.has_padded {
         return Err(Refusal::Malformed("header-value").into());
     }
     Ok(())
+}
+
+/// What one look at all fields finds.
+#[derive(Default)]
+struct Found<'a> {
+    host: Option<&'a [u8]>,
+    has_hosts: bool,
+    length: Option<u64>,
+    /// Whether the length of the body is told in one way, if at all (RFC 9110 §8.6).
+    is_one_length: bool,
+    has_padded: bool,
+}
+
+impl<'a> Found<'a> {
+    fn of(fields: &'a HeaderMap) -> Found<'a> {
+        let mut found = Found { is_one_length: true, ..Found::default() };
+        for (name, value) in fields {
+            found.has_padded |= is_padded(value);
+            if *name == HOST {
+                found.has_hosts |= found.host.replace(value.as_bytes()).is_some();
+            } else if *name == CONTENT_LENGTH {
+                value.as_bytes().split(|&byte| byte == b',').for_each(|text| found.take_length(text));
+            }
+        }
+        found
+    }
+
+    fn take_length(&mut self, text: &[u8]) {
+        let text = std::str::from_utf8(text.trim_ascii()).unwrap_or_default();
+        let length = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let before = std::mem::replace(&mut self.length, length);
+        self.is_one_length &= length.is_some() && (before.is_none() || before == length);
+    }
+
+    /// Whether one host is asked, by the name that is also in `Host`, if that is there (RFC 9113 §8.3.1), and by nobody's name.
+    fn is_one_host(&self, uri: &Uri) -> bool {
+        let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+        let host = authority.or(self.host);
+        !self.has_hosts
+            && host.is_some_and(|host| !host.contains(&b'@'))
+            && self.host.is_none_or(|field| host == Some(field))
+    }
 }
 
 /// The host that is asked, with its port, as the client has written it.
 pub(super) fn host<T>(request: &Request<T>) -> Option<&str> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     authority.or_else(|| request.headers().get(HOST)?.to_str().ok())
-}
-
-/// Whether the length of the body is told in one way, if at all (RFC 9110 §8.6).
-fn is_one_length(fields: &HeaderMap) -> bool {
-    let mut lengths =
-        fields.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    let length = |text: &[u8]| {
-        let text = std::str::from_utf8(text.trim_ascii()).ok()?;
-        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>().ok())?
-    };
-    let Some(first) = lengths.next() else { return true };
-    let first = length(first);
-    first.is_some() && lengths.all(|text| length(text) == first)
-}
-
-/// Whether one host is asked, by the name that is also in `Host`, if that is there (RFC 9113 §8.3.1), and by nobody's name.
-fn is_one_host<T>(request: &Request<T>) -> bool {
-    let mut fields = request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes);
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let (field, is_repeated) = (fields.next(), fields.next().is_some());
-    let host = authority.or(field);
-    !is_repeated && host.is_some_and(|host| !host.contains(&b'@')) && field.is_none_or(|field| host == Some(field))
 }
 
 /// RFC 9113 §8.2.1: it must not begin or end with whitespace. Over HTTP/1.1 that is no part of a value, so that the two

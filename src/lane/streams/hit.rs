@@ -3,6 +3,12 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::header::{AGE, CONNECTION, STRICT_TRANSPORT_SECURITY, VARY, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+
 use super::super::account::{Account, Line};
 use super::super::framed::Rest;
 use super::super::head::Request as Asked;
@@ -19,11 +25,6 @@ use crate::snapshot::Snapshot;
 use crate::store::Ready;
 use crate::telemetry::{Lane, Method, Termination};
 use crate::uri;
-use bytes::Bytes;
-use h2::RecvStream;
-use h2::server::SendResponse;
-use http::header::{AGE, CONNECTION, STRICT_TRANSPORT_SECURITY, VARY, VIA};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE_STATUS: HeaderName = HeaderName::from_static("x-cache-status");
@@ -150,7 +151,8 @@ fn head(hit: &Hit<'_>, snapshot: &Snapshot, id: &RequestId<'_>, link: &Link, now
     head.append(X_CACHE_STATUS, HeaderValue::from_static(outcome.word().as_str()));
     head.append(VIA, snapshot.via(http::Version::HTTP_11).clone());
     head.append(X_REQUEST_ID, once(id.value()));
-    if let Some((_, value)) = link.hsts.trim_end().split_once(": ")
+    if !link.hsts.is_empty()
+        && let Some((_, value)) = link.hsts.trim_end().split_once(": ")
         && !stored.contains_key(STRICT_TRANSPORT_SECURITY)
         && let Ok(value) = HeaderValue::try_from(value)
     {
