@@ -153,6 +153,7 @@ async fn accept(connection: &mut Connection, outlet: &Outlet) -> Option<Result<A
 }
 
 /// What became of a request at once.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Front {
     Answered,
     /// It could be read in two ways.

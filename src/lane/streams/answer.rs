@@ -13,6 +13,7 @@ use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::time::timeout;
 
+use crate::caller::X_REQUEST_ID;
 use crate::clock;
 use crate::pace::Pace;
 use crate::store::ORIGINAL_DATE;
@@ -59,7 +60,11 @@ impl Answer {
         }
         let date = head.remove_header(ORIGINAL_DATE).unwrap_or_else(now);
         head.insert_header(DATE, date)?;
-        let response = Response::from_parts(head.as_owned_parts(), ());
+        let mut parts = head.as_owned_parts();
+        if let Some(id) = parts.headers.get_mut(X_REQUEST_ID) {
+            once(id);
+        }
+        let response = Response::from_parts(parts, ());
         let stream = self.respond.send_response(response, end);
         self.stream = Some(stream.or_err(ErrorType::WriteError, "while sending the response's head")?);
         self.head = Some(head);
@@ -159,6 +164,11 @@ async fn room(stream: &mut SendStream<Bytes>, patience: Option<Duration>, pace: 
         Ok(None) => Error::e_explain(ErrorType::WriteError, WHILE),
         Err(_) => Error::e_explain(ErrorType::WriteTimedout, WHILE),
     }
+}
+
+/// Marks a value that no other answer will have. In the compression's table it would only push out what comes again.
+pub(super) fn once(value: &mut HeaderValue) {
+    value.set_sensitive(true);
 }
 
 fn headless() -> Result<()> {

@@ -15,6 +15,7 @@ use super::super::head::Request as Asked;
 use super::super::hit::{Hit, NoHit};
 use super::super::plain::Plain;
 use super::super::traced::{self, SpanFacts};
+use super::answer::once;
 use super::head;
 use crate::cache::status::Outcome;
 use crate::cache::validate;
@@ -150,7 +151,9 @@ fn head(hit: &Hit<'_>, snapshot: &Snapshot, id: &RequestId<'_>, link: &Link, now
     }
     head.append(X_CACHE_STATUS, HeaderValue::from_static(outcome.word().as_str()));
     head.append(VIA, snapshot.via(http::Version::HTTP_11).clone());
-    head.append(X_REQUEST_ID, once(id.value()));
+    let mut id = id.value();
+    once(&mut id);
+    head.append(X_REQUEST_ID, id);
     if !link.hsts.is_empty()
         && let Some((_, value)) = link.hsts.trim_end().split_once(": ")
         && !stored.contains_key(STRICT_TRANSPORT_SECURITY)
@@ -159,10 +162,4 @@ fn head(hit: &Hit<'_>, snapshot: &Snapshot, id: &RequestId<'_>, link: &Link, now
         head.append(STRICT_TRANSPORT_SECURITY, value);
     }
     head
-}
-
-/// A value that no other answer will have. In the compression's table it would only push out what comes again.
-fn once(mut value: HeaderValue) -> HeaderValue {
-    value.set_sensitive(true);
-    value
 }

@@ -57,15 +57,17 @@ impl StreamSession {
 
     /// Does what a task says; whether the answer ends with it.
     async fn perform(&mut self, task: HttpTask) -> Result<bool> {
-        match task {
-            HttpTask::Header(head, end) => self.answer.begin(head, end).map(|()| end),
-            HttpTask::Body(Some(data), end) if !data.is_empty() => self.answer.write(data, end).await.map(|()| end),
-            HttpTask::Body(_, end) => Ok(end),
-            HttpTask::Trailer(Some(fields)) => self.answer.end_with(*fields).map(|()| true),
-            HttpTask::Trailer(None) | HttpTask::Done => Ok(true),
-            HttpTask::Failed(e) => Err(e),
-            HttpTask::UpgradedBody(..) => Error::e_explain(ErrorType::InternalError, "an upgrade over HTTP/2"),
-        }
+        let (done, ends) = match task {
+            HttpTask::Header(head, end) => (self.answer.begin(head, end), end),
+            HttpTask::Body(Some(data), end) if !data.is_empty() => (self.answer.write(data, end).await, end),
+            HttpTask::Body(_, end) => (Ok(()), end),
+            HttpTask::Trailer(Some(fields)) => (self.answer.end_with(*fields), true),
+            HttpTask::Trailer(None) | HttpTask::Done => (Ok(()), true),
+            HttpTask::UpgradedBody(..) => return Error::e_explain(ErrorType::InternalError, "an upgrade over HTTP/2"),
+            // Not the client's fault.
+            HttpTask::Failed(e) => return Err(e),
+        };
+        done.map(|()| ends).map_err(Error::into_down)
     }
 }
 
@@ -137,7 +139,7 @@ impl Session for StreamSession {
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut ends = false;
         for task in tasks {
-            ends |= self.perform(task).await.map_err(Error::into_down)?;
+            ends |= self.perform(task).await?;
         }
         if ends {
             self.answer.finish().map_err(Error::into_down)?;
