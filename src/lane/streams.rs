@@ -37,6 +37,7 @@ use behind::Behind;
 use head::Fault;
 use outlet::Outlet;
 
+use super::front::Uncached;
 use crate::bypass::Bypass;
 use crate::caller::Link;
 use crate::edge::{Edge, Phase};
@@ -114,9 +115,9 @@ pub(super) async fn serve<SV, C, B>(
             };
             match front(edge, request, respond, client, link) {
                 Front::Answered => requests += 1,
-                Front::Behind(request, respond) => {
+                Front::Behind(request, respond, uncached) => {
                     requests += 1;
-                    tokio::spawn(behind.clone().answer(request, respond, active.enter()));
+                    tokio::spawn(behind.clone().answer(request, respond, uncached, active.enter()));
                 }
                 Front::Malformed => {
                     malformed += 1;
@@ -159,7 +160,7 @@ enum Front {
     /// It could be read in two ways.
     Malformed,
     /// It is for who is behind the lane.
-    Behind(Request<RecvStream>, SendResponse<Bytes>),
+    Behind(Request<RecvStream>, SendResponse<Bytes>, Uncached),
 }
 
 /// Answers what can be answered without a wait; gives back what cannot.
@@ -187,8 +188,8 @@ fn front(
     }
     head::join_crumbs(request.headers_mut());
     match hit::answer(edge, &request, &mut respond, client, link) {
-        true => Front::Answered,
-        false => Front::Behind(request, respond),
+        Ok(()) => Front::Answered,
+        Err(uncached) => Front::Behind(request, respond, uncached),
     }
 }
 

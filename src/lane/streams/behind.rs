@@ -14,6 +14,7 @@ use pingora::proxy::{HttpProxy, ProxyHttp, Session};
 use pingora::server::ShutdownWatch;
 
 use super::super::DRAIN_TIME;
+use super::super::front::Uncached;
 use super::active::Busy;
 use super::session::StreamSession;
 use crate::bypass::Bypass;
@@ -46,18 +47,22 @@ where
         self: Arc<Self>,
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
+        uncached: Uncached,
         busy: Busy,
     ) {
         let (pace, postscript) = (Pace::default(), Postscript::of_requests());
         let session = StreamSession::new(request, respond, self.digest.clone(), pace.clone(), postscript.clone());
         let session = self.set_up(session);
+        let is_short = match uncached {
+            // The cache has no part in it.
+            Uncached::No => !matches!(session.req_header().method, Method::GET | Method::HEAD),
+            Uncached::Off => true,
+            Uncached::Absent(key) => self.short.is_never_stored(&key),
+        };
         let served = async {
-            match session.req_header().method {
-                Method::GET | Method::HEAD => {
-                    drop(Box::pin(self.proxy.process_new_http(session, &self.shutdown)).await)
-                }
-                // The cache has no part in it.
-                _ => drop(Box::pin(self.short.answer(wrapped(session))).await),
+            match is_short {
+                true => drop(Box::pin(self.short.answer(wrapped(session))).await),
+                false => drop(Box::pin(self.proxy.process_new_http(session, &self.shutdown)).await),
             }
         };
         tokio::select! {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 
 use super::super::account::{Account, Line};
 use super::super::framed::Rest;
+use super::super::front::{Uncached, path};
 use super::super::head::Request as Asked;
 use super::super::hit::{Hit, NoHit};
 use super::super::plain::Plain;
@@ -37,14 +38,17 @@ const OURS: usize = 7;
 /// hundred of them to keep, all shared with the store.
 const AT_ONCE: u64 = 64 * 1024;
 
-/// Answers the request if it is a plain hit whose body is small enough not to wait for the client; whether it is.
+/// Answers the request if it is a plain hit whose body is small enough not to wait for the client.
+///
+/// # Errors
+/// If it is not: what that tells of the cache.
 pub(super) fn answer(
     edge: &Edge,
     request: &Request<RecvStream>,
     respond: &mut SendResponse<Bytes>,
     client: Option<IpAddr>,
     link: &Link,
-) -> bool {
+) -> Result<(), Uncached> {
     let snapshot = edge.peek();
     let now = clock::now();
     let wall = clock::wall_at(now);
@@ -65,12 +69,12 @@ pub(super) fn answer(
     let (plain, hit) = match found {
         Ok((_, hit)) if !hit.not_modified && hit.ready.length() > AT_ONCE => {
             edge.metrics().lane(Lane::Large);
-            return false;
+            return Err(Uncached::No);
         }
         Ok(found) => found,
-        Err(NoHit { reason, .. }) => {
+        Err(NoHit { reason, uncached }) => {
             edge.metrics().lane(reason);
-            return false;
+            return Err(uncached);
         }
     };
     edge.metrics().lane(Lane::Served);
@@ -95,7 +99,7 @@ pub(super) fn answer(
             time: wall,
             client: hit.client.address,
             host: Cow::Borrowed(plain.host),
-            path: super::super::front::path(&plain, &hit),
+            path: path(&plain, &hit),
             id: Cow::Borrowed(id.as_bytes()),
             generation: snapshot.generation(),
             coding: hit.coding(),
@@ -108,7 +112,7 @@ pub(super) fn answer(
     let reason = if sent.is_some() { Termination::Done } else { Termination::ClientClosed };
     let at = if account.line.is_some() { clock::now() } else { now };
     account.close(edge, hit.route, reason, sent.unwrap_or(0), at);
-    true
+    Ok(())
 }
 
 /// Gives all of it to the connection; how many bytes of body, or nothing if the client has left.
