@@ -1,9 +1,8 @@
-//! Fields after the bodies of a request and its answer, over HTTP/1.1.
+//! Fields after the bodies of a request and its answer.
 //!
-//! For pingora a body over HTTP/1.1 ends without them: those of a request it reads and drops, and of an answer's it says that
-//! they are not supported yet. So they go round it: the stream below it ([`crate::lane`]) reads the ones and writes the
-//! others, and the request ([`crate::proxy`]) takes and leaves them here. Like [`crate::last_word`] it belongs to the
-//! connection's task.
+//! For pingora a request ends without them, and an answer over HTTP/1.1 does, too. So they go round it: what is below it
+//! ([`crate::lane`]) reads the ones and writes the others, and the request ([`crate::proxy`]) takes and leaves them here. Like
+//! [`crate::last_word`] it belongs to the connection's task.
 
 use std::sync::Arc;
 
@@ -20,6 +19,8 @@ pub struct Postscript(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether what is to come after an answer's body goes another way.
+    is_of_requests: bool,
     /// What came after the request's body.
     received: Option<HeaderMap>,
     /// Whether the client reads what comes after an answer's.
@@ -29,12 +30,17 @@ struct State {
 }
 
 impl Postscript {
+    /// One for what comes after requests only, as over HTTP/2, where the session itself sends what comes after answers.
+    pub fn of_requests() -> Postscript {
+        Postscript(Arc::new(Mutex::new(State { is_of_requests: true, ..State::default() })))
+    }
+
     /// Runs a connection with this as its own.
     pub async fn scope<F: Future>(self, connection: F) -> F::Output {
         OF_THIS_CONNECTION.scope(self, connection).await
     }
 
-    /// That of the connection this is called for; `None` for what has none, as a request over HTTP/2.
+    /// That of the connection this is called for; `None` for what has none, as a refresh.
     pub fn of_this_connection() -> Option<Postscript> {
         OF_THIS_CONNECTION.try_with(Clone::clone).ok()
     }
@@ -59,12 +65,16 @@ impl Postscript {
         self.0.lock().is_wanted
     }
 
-    /// Leaves fields to be sent after the answer's body, if the client reads them.
-    pub fn leave(&self, fields: HeaderMap) {
+    /// Leaves fields to be sent after the answer's body, if the client reads them; gives them back if the session sends them.
+    pub fn leave(&self, fields: HeaderMap) -> Option<HeaderMap> {
         let mut state = self.0.lock();
+        if state.is_of_requests {
+            return Some(fields);
+        }
         if state.is_wanted {
             state.left = Some(fields);
         }
+        None
     }
 
     /// Takes them, to be sent now.
@@ -89,11 +99,17 @@ mod tests {
     #[test]
     fn only_who_wants_it_gets_it_and_once() {
         let postscript = Postscript::default();
-        postscript.leave(fields());
-        assert_eq!(postscript.take(), None);
+        assert_eq!((postscript.leave(fields()), postscript.take()), (None, None));
         postscript.want();
-        postscript.leave(fields());
+        assert_eq!(postscript.leave(fields()), None);
         assert_eq!((postscript.take(), postscript.take()), (Some(fields()), None));
+    }
+
+    #[test]
+    fn one_of_requests_leaves_answers_to_the_session() {
+        let postscript = Postscript::of_requests();
+        postscript.want();
+        assert_eq!((postscript.leave(fields()), postscript.take()), (Some(fields()), None));
     }
 
     #[test]

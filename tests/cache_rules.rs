@@ -3,6 +3,7 @@
 mod support;
 
 use support::edge::Edge;
+use support::http2::Http2Client;
 use support::{Origin, Reply, Request, Response, date_after};
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -101,7 +102,8 @@ async fn a_copy_keeps_the_date_its_origin_gave_it_rfc9110_6_6_1() {
     origin.on("/a", Reply::fresh(60, "alpha").header("Date", &date));
     origin.on("/b", Reply::ok("beta").header("Date", &date).header("Cache-Control", "no-store"));
     origin.on("/c", Reply::fresh(60, "gamma").undated().header("!date", "forged"));
-    let edge = Edge::over(&[&origin], "").await;
+    let listener = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\", \"h2\"]\n";
+    let edge = Edge::over(&[&origin], listener).await;
     for path in ["/a", "/b"] {
         let (miss, second) = twice(&edge, path).await;
         assert_eq!((miss.headers.all("Date"), second.headers.all("Date")), (vec![&*date], vec![&*date]), "{path}");
@@ -110,6 +112,13 @@ async fn a_copy_keeps_the_date_its_origin_gave_it_rfc9110_6_6_1() {
     for answer in [&miss, &hit] {
         assert!(answer.header("Date").is_some_and(|date| date.ends_with("GMT")), "{answer}");
         assert_eq!(answer.header("!date"), None, "{answer}");
+    }
+    // Over HTTP/2 a miss, hits, and what is not stored.
+    let client = Http2Client::connect(edge.addr()).await;
+    for (path, expected) in [("/a?2", &*date), ("/a?2", &date), ("/b", &date), ("/c?2", "GMT"), ("/c?2", "GMT")] {
+        let answer = client.get(path).await;
+        assert!(answer.header("date").ends_with(expected), "{path} {answer:?}");
+        assert_eq!((answer.headers.get_all("date").iter().count(), answer.header("!date")), (1, ""), "{answer:?}");
     }
 }
 

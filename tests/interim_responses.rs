@@ -3,7 +3,10 @@
 mod support;
 
 use support::edge::Edge;
+use support::http2::Http2Client;
 use support::{Origin, Reply, Request};
+
+const HTTP_2: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h2\"]\n";
 
 #[tokio::test]
 async fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
@@ -82,4 +85,45 @@ async fn an_interim_response_to_a_validation_comes_before_the_stored_answer() {
     let validated = edge.first_after_hits("/a").await.expect(200);
     assert_eq!((validated.verdict(), validated.text().as_str()), ("REVALIDATED", "alpha"));
     assert_eq!(validated.interim.len(), 1, "{validated}");
+}
+
+#[tokio::test]
+async fn over_http_2_they_come_before_the_final_answer_as_well() {
+    let origin = Origin::start().await;
+    let hint = "Link: </s.css>; rel=preload\r\nConnection: x-hop\r\nX-Hop: 1\r\n";
+    origin.on("/a", Reply::fresh(60, "alpha").interim(102, "").interim(103, hint));
+    let edge = Edge::over(&[&origin], HTTP_2).await;
+    let client = Http2Client::connect(edge.addr()).await;
+    // A miss, a hit, and one that the cache has no part in.
+    for (method, verdict, statuses) in
+        [("GET", "MISS", &[102, 103][..]), ("GET", "HIT", &[]), ("POST", "", &[102, 103])]
+    {
+        let request = http::Request::builder().method(method).uri("http://edge.test/a");
+        let answer = client.ask(request.body(()).unwrap(), b"", None).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "alpha"), "{answer:?}");
+        assert!(verdict.is_empty() || answer.header("x-cache-status") == verdict, "{answer:?}");
+        assert_eq!(
+            answer.interim.iter().map(|head| head.status().as_u16()).collect::<Vec<_>>(),
+            statuses,
+            "{answer:?}"
+        );
+        for hint in answer.interim.iter().filter(|head| head.status() == 103) {
+            let link = hint.headers().get("link").map(|link| link.to_str().unwrap());
+            assert_eq!((link, hint.headers().get("x-hop")), (Some("</s.css>; rel=preload"), None), "{hint:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn over_http_2_a_client_is_told_to_go_on() {
+    let origin = Origin::start().await;
+    origin.on_call("/up", |seen| Reply::ok(&seen.body));
+    let edge = Edge::over(&[&origin], HTTP_2).await;
+    let client = Http2Client::connect(edge.addr()).await;
+    let request = http::Request::post("http://edge.test/up").header("expect", "100-continue").body(()).unwrap();
+    let (mut response, mut body) = client.begin(request, false).await;
+    let go_on = std::future::poll_fn(|cx| response.poll_informational(cx)).await.unwrap().unwrap();
+    assert_eq!(go_on.status(), 100);
+    body.send_data("body".into(), true).unwrap();
+    assert_eq!(support::http2::answer(response).await.text(), "body");
 }

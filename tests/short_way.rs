@@ -6,18 +6,25 @@
 
 mod support;
 
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use serde_json::Value;
 use support::edge::{Edge, over};
-use support::{Folder, Gate, Origin, Reply, Request, Response, Seen, eventually};
+use support::http2::Http2Client;
+use support::{Folder, Gate, Origin, Reply, Request, Response, Seen, eventually, patiently};
 
 /// Nobody here is told the key: who is goes the long way.
 const UNREVEALED: &str = "[cache]\nreveal = { clients = [\"192.0.2.0/24\"] }\n";
 
 /// Two routes that store nothing: one because it has no cache, the other because of what the origin says.
 const ROUTES: &str = "[[route]]\npool = \"web\"\nmatch = { path = \"/off/**\" }\n[route.cache]\nenabled = false\n";
+
+/// A listener for HTTP/1.1 and HTTP/2.
+const BOTH: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\nprotocols = [\"h1\", \"h2\"]\n";
 
 /// A request that is sent on the long way.
 fn long(request: &Request) -> Request {
@@ -96,7 +103,7 @@ impl Logged {
         let file = folder.path().join("access.log");
         let log = format!("[access_log]\nformat = \"json\"\noutput = \"{}\"\n", file.display());
         let tail = "[pool.ejection]\nconsecutive = 0\n[pool.tail]\nretry = { attempts = 0 }\n";
-        let edge = Edge::start(&[&over(&[origin.addr()], tail), ROUTES, &log, UNREVEALED].concat()).await;
+        let edge = Edge::start(&[&over(&[origin.addr()], tail), ROUTES, &log, UNREVEALED, BOTH].concat()).await;
         Logged { origin, edge, file, _folder: folder }
     }
 
@@ -122,20 +129,60 @@ type Essence = (u16, String, Vec<(String, String)>, Vec<u8>, bool, usize);
 
 /// An answer without what chance puts into it.
 fn essence(answer: &Response) -> Essence {
-    let told = |(name, value): &(String, String)| {
+    let fields = certain(answer.headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    (answer.status, answer.reason.clone(), fields, answer.body.clone(), answer.complete, answer.interim.len())
+}
+
+/// Fields without what chance puts into them.
+fn certain<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
+    let told = |(name, value): (&str, &str)| {
         let name = name.to_ascii_lowercase();
         let value = match name.as_str() {
             "x-request-id" => format!("{} characters", value.len()),
             "date" if !value.contains("2050") => "now".to_owned(),
             // Whether the origin was late is chance.
             "proxy-status" => value.replace("; hedge=denied", ""),
-            _ => value.clone(),
+            _ => value.to_owned(),
         };
         (name, value)
     };
-    let mut fields: Vec<(String, String)> = answer.headers.0.iter().map(told).collect();
+    let mut fields: Vec<(String, String)> = fields.map(told).collect();
     fields.sort();
-    (answer.status, answer.reason.clone(), fields, answer.body.clone(), answer.complete, answer.interim.len())
+    fields
+}
+
+/// The same over HTTP/2.
+async fn streamed(client: &Http2Client, method: &str, path: &str, fields: &[(&str, &str)]) -> Essence {
+    let request = http::Request::builder().method(method).uri(format!("http://edge.test{path}"));
+    let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let (mut response, _) = client.begin(request.body(()).expect("a request"), true).await;
+    let mut interim = 0;
+    let head = poll_fn(|cx| {
+        while let Poll::Ready(Some(Ok(_))) = response.poll_informational(cx) {
+            interim += 1;
+        }
+        Pin::new(&mut response).poll(cx)
+    });
+    let Ok(head) = patiently(head, || path.to_owned()).await else {
+        // Broken off with what had not left yet.
+        return Essence::default();
+    };
+    let (head, mut stream) = head.into_parts();
+    let (mut body, mut is_whole) = (Vec::new(), true);
+    while let Some(data) = patiently(stream.data(), || path.to_owned()).await {
+        match data {
+            Ok(data) => {
+                body.extend_from_slice(&data);
+                let _gone = stream.flow_control().release_capacity(data.len());
+            }
+            Err(_) => {
+                is_whole = false;
+                break;
+            }
+        }
+    }
+    let fields = head.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()));
+    (head.status.as_u16(), String::new(), certain(fields), body, is_whole, interim)
 }
 
 #[tokio::test]
@@ -186,6 +233,39 @@ async fn both_ways_give_the_same_answer_and_line() {
         assert!(asked.len() >= 14, "{asked:#?}");
         for pair in asked[2..].chunks(2) {
             assert_eq!(pair[0], pair[1], "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn both_ways_give_the_same_over_http_2() {
+    let logged = Logged::start().await;
+    let client = Http2Client::connect(logged.edge.addr()).await;
+    let mut n = 0;
+    for folder in ["/off", "/on"] {
+        for word in WORDS {
+            let path = format!("{folder}/{word}");
+            for _ in 0..2 {
+                streamed(&client, "GET", &path, &[("x_slow", "1")]).await;
+                n += 1;
+                logged.line(n).await;
+            }
+            let cookies = [("cookie", "a=b"), ("cookie", "c=d"), ("authorization", "Basic x")];
+            for (method, fields) in
+                [("GET", &[][..]), ("HEAD", &[]), ("GET", &[("if-none-match", "\"v1\"")]), ("GET", &cookies)]
+            {
+                let mut both = Vec::new();
+                for way in [&[("x_slow", "1")][..], &[]] {
+                    let answer = streamed(&client, method, &path, &[way, fields].concat()).await;
+                    n += 1;
+                    both.push((answer, logged.line(n).await));
+                }
+                let is_whole = |n: usize| both[n].0.4;
+                assert_eq!(is_whole(0), is_whole(1), "{method} {path} {fields:?}");
+                // How much of an answer leaves before it breaks off is chance.
+                assert!(!is_whole(0) || both[0] == both[1], "{method} {path} {fields:?} {both:#?}");
+                assert_eq!(both[0].1["protocol"], "HTTP/2", "{}", both[0].1);
+            }
         }
     }
 }

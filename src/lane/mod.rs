@@ -3,6 +3,7 @@
 //! * [`front`] the connection while it is here: [`head`] is it a request, [`plain`] is it plain, [`hit`] what answers it,
 //!   [`answer`] and [`reply`] the answer, [`account`] its line and count
 //! * [`framed`] the connection while one of its requests is with pingora
+//! * [`streams`] a connection of HTTP/2
 //!
 //! Pingora's own reader bounds neither a head's total time nor its size before the second read, and it tolerates
 //! ambiguities. So the lane takes the raw connection (`ProcessCustomSession`, doc-hidden), reads one head, judges it
@@ -25,8 +26,6 @@ mod plain;
 mod redirect;
 mod refusal;
 mod reply;
-mod stream_head;
-mod stream_hit;
 mod streams;
 mod traced;
 mod vigil;

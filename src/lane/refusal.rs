@@ -36,6 +36,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it could be read in two ways.
+    pub(super) fn is_malformed(self) -> bool {
+        matches!(self, Refusal::Malformed(_))
+    }
+
     fn termination(self) -> Termination {
         match self {
             Refusal::Malformed(_) | Refusal::TransferCoding | Refusal::Version => Termination::BadRequest,
@@ -47,6 +52,9 @@ impl Refusal {
     }
 }
 
+/// What is served, as `Allow` has it.
+pub(super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// The status and the sentence of the answer to a head that may not enter.
 pub(super) fn said(refusal: Refusal) -> (u16, String) {
     (refusal.status().0, refusal.sentence() + "\n")
@@ -57,7 +65,7 @@ pub(super) async fn answer(edge: &Edge, mut framed: Framed, refusal: Refusal, cl
     let (_, phrase) = refusal.status();
     let (status, body) = said(refusal);
     let date = httpdate::fmt_http_date(clock::wall());
-    let allow = if status == 405 { "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n" } else { "" };
+    let allow = if status == 405 { format!("Allow: {METHODS}\r\n") } else { String::new() };
     // RFC 9110 §9.3.2: no content follows the answer to a HEAD, even one that is refused.
     let sent = if request_line(framed.ahead()).starts_with(b"HEAD ") { "" } else { &body };
     let reply = format!(

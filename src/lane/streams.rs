@@ -1,25 +1,43 @@
-//! HTTP/2: many requests at a time on one connection, each a task of its own behind the lane.
+//! HTTP/2: many requests at a time on one connection. Frames are read and written by h2.
+//!
+//! * [`head`] what of a request's head may not enter, [`refused`] what the client is told then
+//! * [`hit`] a plain hit, answered on the spot
+//! * [`behind`] who answers all others, each in a task of its own; they are given a [`session`]: [`asked`] what is read of
+//!   it, [`answer`] what is written
+//! * [`outlet`] what is written, and when it leaves
 
-use std::future::pending;
+mod active;
+mod answer;
+mod asked;
+mod behind;
+mod head;
+mod hit;
+mod outlet;
+mod refused;
+mod session;
+
+use std::future::{pending, poll_fn};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use http::Method;
-use pingora::apps::HttpServerApp;
+use bytes::Bytes;
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
 use pingora::connectors::http::custom;
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{self, H2Accept, HttpSession};
 use pingora::protocols::{Digest, Stream};
-use pingora::proxy::{HttpProxy, ProxyHttp, Session};
+use pingora::proxy::{HttpProxy, ProxyHttp};
 use pingora::server::ShutdownWatch;
-use tokio::sync::Notify;
 
-use super::head::Refusal;
-use super::redirect::Redirect;
-use super::{refusal, stream_head, stream_hit};
+use active::Active;
+use behind::Behind;
+use head::Fault;
+use outlet::Outlet;
+
+use super::front::Uncached;
 use crate::bypass::Bypass;
 use crate::caller::Link;
 use crate::edge::{Edge, Phase};
@@ -29,18 +47,15 @@ const STREAMS: u32 = 100;
 /// What a client may send of a request's body before it is read, and of all of them: bytes.
 const WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Requests that can be read in two ways before the connection is given up, as in pingora's own loop.
+/// Requests that can be read in two ways before the connection is given up.
 const MALFORMED: u32 = 32;
 /// How long the first frames of a connection may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// What comes next on a connection.
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
-enum Event {
-    Stream(Result<Option<H2Accept>, ()>),
-    Idle,
-    Phase,
-}
+type Connection = server::Connection<Outlet, Bytes>;
+
+/// A request without its body, and where its answer goes.
+type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// Serves a connection to its end. `digest` tells of it.
 pub(super) async fn serve<SV, C, B>(
@@ -57,182 +72,124 @@ pub(super) async fn serve<SV, C, B>(
     C: custom::Connector,
     B: Bypass,
 {
-    let (most, idle, mut options) = {
+    let (most, idle, head_size) = {
         let snapshot = edge.peek();
         let server = &snapshot.config().server;
-        let mut options = server::default_h2_options();
-        options.max_header_list_size(u32::try_from(server.limits.head_size).unwrap_or(u32::MAX));
-        (server.limits.requests_per_connection, server.timeouts.idle, options)
+        (server.limits.requests_per_connection, server.timeouts.idle, server.limits.head_size)
     };
-    options.max_concurrent_streams(STREAMS);
-    options.initial_window_size(WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-    let begun = tokio::time::timeout(HANDSHAKE, server::handshake(stream, Some(options))).await;
+    let outlet = Outlet::new(stream);
+    let begun = tokio::time::timeout(HANDSHAKE, options(head_size).handshake(outlet.clone())).await;
     let Ok(Ok(mut connection)) = begun else { return };
+    let client = digest.socket_digest.as_ref().and_then(|ends| Some(ends.peer_addr()?.as_inet()?.ip()));
     let active = Arc::new(Active::default());
     let (mut requests, mut malformed, mut is_closing) = (0u32, 0u32, false);
+    let behind = Arc::new(Behind {
+        edge: edge.clone(),
+        proxy: proxy.clone(),
+        short: short.clone(),
+        link: link.clone(),
+        digest,
+        shutdown: shutdown.clone(),
+    });
     loop {
         let phase = edge.phase();
         if phase == Phase::Cut {
             return;
         }
-        if (phase != Phase::Serving || requests >= most) && !is_closing {
-            // Tells the client to make no more of them, and goes on with those that are there.
-            connection.graceful_shutdown();
-            is_closing = true;
-        }
-        let event = tokio::select! {
-            biased;
-            () = edge.phase_after(phase) => Event::Phase,
-            next = HttpSession::from_h2_conn(&mut connection, digest.clone()) => Event::Stream(next.map_err(drop)),
-            () = rest(&active, idle, is_closing) => Event::Idle,
-        };
-        match event {
-            Event::Phase => {}
-            // Nobody is in the midst of anything.
-            Event::Idle => return,
-            Event::Stream(Err(()) | Ok(None)) => return,
-            Event::Stream(Ok(Some(H2Accept::Rejected))) => {
-                malformed += 1;
-                if malformed >= MALFORMED {
-                    return;
-                }
+        let mut changed = pin!(edge.phase_after(phase));
+        loop {
+            if (phase != Phase::Serving || requests >= most) && !is_closing {
+                // Tells the client to make no more of them, and goes on with those that are there.
+                connection.graceful_shutdown();
+                is_closing = true;
             }
-            Event::Stream(Ok(Some(H2Accept::Session(session)))) => {
-                requests += 1;
-                let Some(session) = front(edge, session, link) else { continue };
-                let (edge, proxy, short, link) = (edge.clone(), proxy.clone(), short.clone(), link.clone());
-                let (shutdown, busy) = (shutdown.clone(), active.enter());
-                tokio::spawn(async move {
-                    request(&edge, &proxy, &short, session, link, &shutdown).await;
-                    drop(busy);
-                });
+            let (request, respond) = tokio::select! {
+                biased;
+                () = changed.as_mut() => break,
+                next = accept(&mut connection, &outlet) => match next {
+                    Some(Ok(accepted)) => accepted,
+                    None | Some(Err(_)) => return,
+                },
+                // Nobody is in the midst of anything.
+                () = rest(&active, idle, is_closing) => return,
+            };
+            match front(edge, request, respond, client, link) {
+                Front::Answered => requests += 1,
+                Front::Behind(request, respond, uncached) => {
+                    requests += 1;
+                    tokio::spawn(behind.clone().answer(request, respond, uncached, active.enter()));
+                }
+                Front::Malformed => {
+                    malformed += 1;
+                    if malformed >= MALFORMED {
+                        return;
+                    }
+                }
             }
         }
     }
+}
+
+/// What a connection may cost. `head_size` is in bytes.
+fn options(head_size: usize) -> server::Builder {
+    let mut options = server::Builder::new();
+    options.max_header_list_size(u32::try_from(head_size).unwrap_or(u32::MAX)).max_concurrent_streams(STREAMS);
+    options.initial_window_size(WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    options
+}
+
+/// Waits for the next request, and goes on with all that is under way. What there is to write leaves once all that was read is
+/// looked at.
+async fn accept(connection: &mut Connection, outlet: &Outlet) -> Option<Result<Accepted, h2::Error>> {
+    let mut next = pin!(connection.accept());
+    poll_fn(|cx| {
+        outlet.hold();
+        let next = next.as_mut().poll(cx);
+        match next.is_pending().then(|| outlet.poll_release(cx)) {
+            Some(Poll::Ready(Err(_))) => Poll::Ready(None),
+            _ => next,
+        }
+    })
+    .await
+}
+
+/// What became of a request at once.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
+enum Front {
+    Answered,
+    /// It could be read in two ways.
+    Malformed,
+    /// It is for who is behind the lane.
+    Behind(Request<RecvStream>, SendResponse<Bytes>, Uncached),
 }
 
 /// Answers what can be answered without a wait; gives back what cannot.
-fn front(edge: &Edge, mut session: HttpSession, link: &Link) -> Option<HttpSession> {
-    let refusal = stream_head::refusal(session.req_header(), &edge.peek().config().server.limits);
-    if let Some(refusal) = refusal {
-        refuse(edge, session, refusal);
-        return None;
+fn front(
+    edge: &Edge,
+    mut request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    client: Option<IpAddr>,
+    link: &Link,
+) -> Front {
+    match head::judge(&request, &edge.peek().config().server.limits) {
+        Ok(()) => {}
+        Err(Fault::Stream) => {
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            return Front::Malformed;
+        }
+        Err(Fault::Refused(refusal)) => {
+            refused::refuse(edge, &request, respond, client, refusal);
+            return if refusal.is_malformed() { Front::Malformed } else { Front::Answered };
+        }
     }
     if let Some(port) = link.redirect {
-        redirect(edge, session, port);
-        return None;
+        refused::redirect(edge, &request, respond, client, port);
+        return Front::Answered;
     }
-    stream_head::join_crumbs(session.req_header_mut());
-    let client = client_of(&session);
-    stream_hit::answer(edge, session, client, link)
-}
-
-/// Serves one request behind the lane.
-async fn request<SV, C, B>(
-    edge: &Edge,
-    proxy: &Arc<HttpProxy<SV, C>>,
-    short: &Arc<B>,
-    mut session: HttpSession,
-    link: Arc<Link>,
-    shutdown: &ShutdownWatch,
-) where
-    SV: ProxyHttp + Send + Sync + 'static,
-    SV::CTX: Send + Sync,
-    C: custom::Connector,
-    B: Bypass,
-{
-    session.set_write_timeout(Some(edge.peek().config().server.timeouts.write));
-    session.set_total_drain_timeout(Some(super::DRAIN_TIME));
-    let is_read = matches!(session.req_header().method, Method::GET | Method::HEAD);
-    let session = ServerSession::new_http2(session);
-    let served = async {
-        match is_read {
-            true => drop(Box::pin(proxy.process_new_http(session, shutdown)).await),
-            // The cache has no part in it.
-            false => drop(Box::pin(short.answer(wrapped(session), None)).await),
-        }
-    };
-    tokio::select! {
-        () = link.scope(served) => {}
-        () = edge.cut() => {}
-    }
-}
-
-/// As the short way takes it. Pingora makes such a session only over a connection of HTTP/1.1, for which an empty one does.
-fn wrapped(session: ServerSession) -> Box<Session> {
-    let (nobody, _) = tokio::io::duplex(1);
-    let mut wrapped = Box::new(Session::new_h1(Box::new(nobody)));
-    *wrapped.downstream_session = session;
-    wrapped
-}
-
-/// Sends the client to HTTPS.
-fn redirect(edge: &Edge, mut session: HttpSession, port: u16) {
-    let client = client_of(&session);
-    let request = session.req_header();
-    let host = request.uri.host().unwrap_or_default().to_owned();
-    let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
-    let method = request.method.as_str().to_owned();
-    let Some(redirect) = Redirect::new(&method, &host, target, port) else { return };
-    redirect.log(edge, client, &method, &host, "HTTP/2");
-    let head = ResponseHeader::build(redirect.status, Some(1)).and_then(|mut head| {
-        head.insert_header(http::header::LOCATION, redirect.location.clone())?;
-        Ok(head)
-    });
-    if let Ok(head) = head {
-        // Whoever has left needs no answer.
-        let _ = session.write_response_header(Box::new(head), true);
-    }
-}
-
-fn client_of(session: &HttpSession) -> Option<IpAddr> {
-    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip())
-}
-
-/// Answers a head that may not enter.
-fn refuse(edge: &Edge, mut session: HttpSession, refusal: Refusal) {
-    let request = session.req_header();
-    let (method, path) = (request.method.as_str().to_owned(), request.uri.path().to_owned());
-    let client = client_of(&session);
-    let (status, body) = refusal::said(refusal);
-    refusal::log(edge, refusal, client, (&method, &path), body.len());
-    let head = ResponseHeader::build(status, Some(2)).and_then(|mut head| {
-        head.insert_header(http::header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
-        head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
-        Ok(head)
-    });
-    // Whoever has left needs no answer.
-    if let Ok(head) = head
-        && session.write_response_header(Box::new(head), false).is_ok()
-        && let Some(mut writer) = session.take_response_body_writer()
-    {
-        // Not through pingora, which would wait for the client to have room, and this is what reads that it has.
-        let _ = writer.send_data(body.into(), true);
-    }
-}
-
-/// How many requests are under way.
-#[derive(Default)]
-struct Active {
-    count: AtomicUsize,
-    changed: Notify,
-}
-
-/// One that is.
-struct Busy(Arc<Active>);
-
-impl Active {
-    fn enter(self: &Arc<Active>) -> Busy {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        Busy(self.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.changed.notify_one();
-        }
+    head::join_crumbs(request.headers_mut());
+    match hit::answer(edge, &request, &mut respond, client, link) {
+        Ok(()) => Front::Answered,
+        Err(uncached) => Front::Behind(request, respond, uncached),
     }
 }
 
@@ -241,8 +198,6 @@ async fn rest(active: &Active, idle: Duration, is_closing: bool) {
     if is_closing {
         return pending().await;
     }
-    while active.count.load(Ordering::Relaxed) != 0 {
-        active.changed.notified().await;
-    }
+    active.none().await;
     tokio::time::sleep(idle).await;
 }

@@ -72,8 +72,6 @@ pub struct Ctx {
     pub rate: Option<Decision>,
     /// Body bytes received from the client.
     pub received: u64,
-    /// Whether trailers came after it.
-    pub has_trailers: bool,
     /// The range it is for, if it is not answered from a complete response.
     pub part: Option<Part>,
     /// What the cache had to say.
@@ -173,7 +171,6 @@ impl Ctx {
             shed: None,
             rate: None,
             received: 0,
-            has_trailers: false,
             part: None,
             cache: CacheNotes::default(),
             asked: None,

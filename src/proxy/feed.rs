@@ -65,7 +65,6 @@ impl Feed {
             Some(data) => Some(data),
             None => session.downstream_session.read_body_or_idle(false).await.map_err(Error::into_down)?,
         };
-        // Of a body that ends with trailers h2 says that it has not ended. They are dropped.
         let is_last = data.is_none() || session.downstream_session.is_body_done();
         proxy.request_body_filter(session, &mut data, is_last, ctx).await?;
         room.pass(data.unwrap_or_default(), is_last);
@@ -97,7 +96,6 @@ pub(super) async fn whole(
             return Ok(Whole::IsNot(read.freeze()));
         }
         let data = session.downstream_session.read_body_or_idle(false).await.map_err(Error::into_down)?;
-        // As above: trailers come.
         let Some(data) = data else { break };
         read.extend_from_slice(&data);
     }

@@ -11,7 +11,7 @@ use super::ctx::{Ctx, Unlogged};
 use super::handling::Sent;
 use super::notes;
 use super::request::{Refusal, body_too_large};
-use super::{timeline, traced, trailers};
+use super::{timeline, traced};
 use crate::cache::compression;
 use crate::cache::status::{Path, StaleUse};
 use crate::clock;
@@ -28,9 +28,6 @@ pub(super) fn fault(e: &Error, session: &Session, ctx: &mut Ctx) -> Option<Refus
     if ctx.last_word.as_ref().is_some_and(|word| word.said().is_some()) {
         // The client has its answer, and the connection looked as if it had left.
         ctx.end(Termination::Deadline);
-        return None;
-    }
-    if trailers::are_all_of_it(e, ctx) {
         return None;
     }
     match e.esource() {

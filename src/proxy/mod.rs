@@ -39,7 +39,6 @@ mod session;
 mod slow;
 mod timeline;
 mod traced;
-mod trailers;
 mod upload;
 mod upstream;
 mod uses;
@@ -239,14 +238,11 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        end: bool,
+        _end: bool,
         ctx: &mut Ctx,
     ) -> Result<()> {
         if session.was_upgraded() {
             return Ok(());
-        }
-        if body.is_none() && !end {
-            return trailers::found(ctx);
         }
         ctx.received += body.as_ref().map_or(0, |b| b.len() as u64);
         let limit = ctx.route.as_ref().map_or(u64::MAX, |r| r.config.max_body);

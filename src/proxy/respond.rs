@@ -51,9 +51,7 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     }
     // Removed even where there is none: an origin must not choose what the lane puts there.
     fields::remove_from(response, |name| name.as_str() == ORIGINAL_DATE);
-    // Over HTTP/2 the time of sending stands: there nothing comes after pingora to put back the origin's.
-    let date = response.headers.get(DATE).filter(|_| ctx.version != http::Version::HTTP_2);
-    if let Some(date) = date.cloned() {
+    if let Some(date) = response.headers.get(DATE).cloned() {
         response.insert_header(ORIGINAL_DATE, date)?;
     }
     if ctx.reveal {

@@ -221,10 +221,7 @@ impl UpstreamSession {
             return None;
         }
         match Postscript::of_this_connection() {
-            Some(postscript) => {
-                postscript.leave(fields);
-                None
-            }
+            Some(postscript) => postscript.leave(fields),
             None => Some(fields),
         }
     }

@@ -254,6 +254,19 @@ pub(super) fn strip_nominated(request: &mut RequestHeader) {
     }
 }
 
+/// Removes from a response what belongs to the backend's connection.
+fn leave_connection(response: &mut ResponseHeader) {
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .collect();
+    fields::remove_from(response, |name| nominated.contains(name) && !NEEDED.contains(name));
+    fields::remove_from(response, |name| OF_THE_CONNECTION.contains(name));
+}
+
 /// The response before the cache: what belongs to the backend's connection goes, and a 304 is kept for the merge.
 pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mut Ctx) {
     let pool = ctx.route.as_ref().map(|route| &route.pool);
@@ -264,7 +277,7 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         reported::strip(pool, response);
     }
     if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return;
+        return leave_connection(response);
     }
     if let Some(attempt) = &mut ctx.upgraded {
         attempt.answered(response, clock::now());
@@ -275,16 +288,8 @@ pub(super) fn receive(session: &Session, response: &mut ResponseHeader, ctx: &mu
         }
     }
     ctx.origin = server_timing::read(&response.headers);
-    let nominated: Vec<HeaderName> = response
-        .headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .collect();
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
-        fields::remove_from(response, |name| nominated.contains(name) && !NEEDED.contains(name));
-        fields::remove_from(response, |name| OF_THE_CONNECTION.contains(name));
+        leave_connection(response);
     }
     if response.status == StatusCode::NO_CONTENT {
         fields::remove_from(response, |name| *name == CONTENT_LENGTH);

@@ -66,7 +66,7 @@ impl std::error::Error for BadHost {}
 /// Lower case, no trailing dot; an IPv6 literal keeps its brackets and gets the form of RFC 5952. An empty port (`host:`)
 /// counts as none (RFC 3986 §3.2.3). Allocates nothing for a name that is already normal.
 pub fn normalise_host(text: &str) -> Result<(Cow<'_, str>, Option<u16>), BadHost> {
-    if text.contains('@') {
+    if text.bytes().any(|byte| byte == b'@') {
         return Err(BadHost::UserInfo);
     }
     if let Some(rest) = text.strip_prefix('[') {

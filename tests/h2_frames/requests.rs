@@ -7,7 +7,7 @@ use super::code::PROTOCOL_ERROR;
 use super::frame::{END_HEADERS, END_STREAM, NONE, data, headers};
 
 const FRAGMENT: &str = "A fragment in `:path` is dropped.";
-const IN_TRAILERS: &str = "Pseudo-fields in trailers are dropped with the trailers.";
+const IN_TRAILERS: &str = "Pseudo-fields in trailers are dropped.";
 
 pub fn cases(ask: Ask) -> Vec<Case> {
     [exchanges(ask), lengths(ask), pseudo(ask), targets(ask), tunnels(ask)].into_iter().flatten().collect()

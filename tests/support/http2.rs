@@ -1,9 +1,11 @@
 //! Both ends of HTTP/2: an origin whose answers are written by a test, and a client.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -59,7 +61,7 @@ impl Call {
 
     /// Returns when the other side has given it up: why.
     pub async fn given_up(&mut self) -> Reason {
-        let reset = std::future::poll_fn(|cx| self.respond.poll_reset(cx));
+        let reset = poll_fn(|cx| self.respond.poll_reset(cx));
         patiently(reset, || "a reset".to_owned()).await.expect("a reset")
     }
 }
@@ -274,6 +276,8 @@ impl Frames {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    /// What came before it.
+    pub interim: Vec<http::Response<()>>,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
     pub trailers: Option<HeaderMap>,
@@ -319,6 +323,11 @@ impl Http2Client {
         send.send_request(request, ends).expect("a request is sent")
     }
 
+    /// Whether the connection takes no more requests.
+    pub async fn is_closed(&self) -> bool {
+        patiently(self.0.clone().ready(), || "a connection, or its end".to_owned()).await.is_err()
+    }
+
     /// Asks with a body and fields after it.
     pub async fn ask(&self, request: Request<()>, body: &[u8], trailers: Option<HeaderMap>) -> Answer {
         let (response, mut stream) = self.begin(request, body.is_empty() && trailers.is_none()).await;
@@ -337,12 +346,21 @@ impl Http2Client {
 }
 
 /// Reads an answer to its end.
-pub async fn answer(response: h2::client::ResponseFuture) -> Answer {
+pub async fn answer(mut response: h2::client::ResponseFuture) -> Answer {
+    let mut interim = Vec::new();
+    let head = poll_fn(|cx| {
+        while let Poll::Ready(Some(head)) = response.poll_informational(cx) {
+            interim.push(head.expect("an interim response"));
+        }
+        Pin::new(&mut response).poll(cx)
+    });
     let reading = async {
-        let (head, mut stream) = response.await?.into_parts();
+        let (head, mut stream) = head.await?.into_parts();
         let is_head = stream.is_end_stream();
         let (body, trailers) = read_all(&mut stream).await?;
-        Ok::<_, h2::Error>(Answer { status: head.status.as_u16(), headers: head.headers, body, trailers, is_head })
+        let (status, headers) = (head.status.as_u16(), head.headers);
+        Ok::<_, h2::Error>(Answer { status, interim: Vec::new(), headers, body, trailers, is_head })
     };
-    patiently(reading, || "an answer".to_owned()).await.expect("a whole answer")
+    let answer = patiently(reading, || "an answer".to_owned()).await.expect("a whole answer");
+    Answer { interim, ..answer }
 }

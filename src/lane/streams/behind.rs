@@ -1,0 +1,95 @@
+//! Who answers the requests of a connection that the lane does not: pingora's proxy, or the short way.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{Method, Request};
+use pingora::apps::HttpServerApp;
+use pingora::connectors::http::custom;
+use pingora::protocols::Digest;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::{HttpProxy, ProxyHttp, Session};
+use pingora::server::ShutdownWatch;
+
+use super::super::DRAIN_TIME;
+use super::super::front::Uncached;
+use super::active::Busy;
+use super::session::StreamSession;
+use crate::bypass::Bypass;
+use crate::caller::Link;
+use crate::edge::Edge;
+use crate::grpc;
+use crate::pace::Pace;
+use crate::postscript::Postscript;
+
+/// What all requests of a connection have in common.
+pub(super) struct Behind<SV, C: custom::Connector, B> {
+    pub edge: Arc<Edge>,
+    pub proxy: Arc<HttpProxy<SV, C>>,
+    pub short: Arc<B>,
+    pub link: Arc<Link>,
+    /// What pingora is told of the connection.
+    pub digest: Arc<Digest>,
+    pub shutdown: ShutdownWatch,
+}
+
+impl<SV, C, B> Behind<SV, C, B>
+where
+    SV: ProxyHttp + Send + Sync + 'static,
+    SV::CTX: Send + Sync,
+    C: custom::Connector,
+    B: Bypass,
+{
+    /// Serves one request to its end, or until the edge's.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: Request<RecvStream>,
+        respond: SendResponse<Bytes>,
+        uncached: Uncached,
+        busy: Busy,
+    ) {
+        let (pace, postscript) = (Pace::default(), Postscript::of_requests());
+        let session = StreamSession::new(request, respond, self.digest.clone(), pace.clone(), postscript.clone());
+        let session = self.set_up(session);
+        let (is_short, key) = match uncached {
+            // The cache has no part in it.
+            Uncached::No => (!matches!(session.req_header().method, Method::GET | Method::HEAD), None),
+            Uncached::Off => (true, None),
+            Uncached::Absent(key) => (self.short.is_never_stored(&key), Some(key)),
+        };
+        let served = async {
+            match is_short {
+                true => drop(Box::pin(self.short.answer(wrapped(session), key)).await),
+                false => drop(Box::pin(self.proxy.process_new_http(session, &self.shutdown)).await),
+            }
+        };
+        tokio::select! {
+            () = self.link.clone().scope(pace.scope(postscript.scope(served))) => {}
+            () = self.edge.cut() => {}
+        }
+        drop(busy);
+    }
+
+    fn set_up(&self, session: StreamSession) -> ServerSession {
+        let mut session = ServerSession::new_custom(Box::new(session));
+        let snapshot = self.edge.peek();
+        let timeouts = &snapshot.config().server.timeouts;
+        session.set_write_timeout(Some(timeouts.write));
+        session.set_total_drain_timeout(Some(DRAIN_TIME));
+        if !grpc::is_call(&session.req_header().headers) {
+            // The messages of a call may be as far apart as its two ends like.
+            session.set_read_timeout(Some(timeouts.body));
+        }
+        session
+    }
+}
+
+/// As the short way takes it. Pingora makes such a session only over a connection of HTTP/1.1, for which an empty one does.
+fn wrapped(session: ServerSession) -> Box<Session> {
+    let (nobody, _) = tokio::io::duplex(1);
+    let mut wrapped = Box::new(Session::new_h1(Box::new(nobody)));
+    *wrapped.downstream_session = session;
+    wrapped
+}
