@@ -47,7 +47,10 @@ async fn a_body_that_stalls_is_given_up_but_for_a_calls() {
     call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
     let (response, mut body) = client.begin(call, false).await;
     body.send_data("half".into(), false).unwrap();
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    // Whose clock began later has had its time by then.
+    let (later, mut other) = client.begin(request("POST", "/up"), false).await;
+    other.send_data("half".into(), false).unwrap();
+    assert_eq!(answer(later).await.status, 408);
     body.send_data(" and half".into(), true).unwrap();
     assert_eq!(answer(response).await.text(), "half and half");
 }

@@ -3,7 +3,7 @@
 //! Two requests with one hash would get one answer, so nobody may be able to find such two. To who does not know the secret,
 //! and sees no hash, SipHash's outputs are as random ones (Aumasson and Bernstein, 2012): with a billion keys the chance that any
 //! two share one is 2^-69. A hash without a secret would have to withstand a search at leisure; of those BLAKE2, pingora's own,
-//! costs a plain hit as much as all else that is decided about it.
+//! took a seventh of a plain hit's instructions.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

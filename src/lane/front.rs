@@ -53,7 +53,7 @@ pub(super) struct Front<'e> {
     vigil: Vigil,
 }
 
-/// What ends the lane's part for now.
+/// What ends the lane's part, until the connection comes back.
 #[derive(Debug)]
 pub(super) enum Turn {
     /// A request that is for those behind the lane; its head stands in front of [`Framed::ahead`]. `is_last` if it is the

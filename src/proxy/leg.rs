@@ -182,7 +182,7 @@ impl Wire {
             match wire.read_head(&mut http).await {
                 // The backend closed a kept connection as the request left: not its fault, and no reason to leave it.
                 Err(Failure::ClosedEarly) if !http.is_fresh() && wire.idempotent => {}
-                // It has gone, or for now has enough on this connection, and says that it has not looked at the request.
+                // It has gone, or has enough on this connection at present, and says that it has not looked at the request.
                 Err(Failure::StreamRefused) => {}
                 read => return read.map(|()| http),
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE, TE, TRANSFER_ENCODING,
 };
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -241,28 +241,20 @@ fn strip(request: &mut RequestHeader) {
 /// Removes what the client names in `Connection`: before the variant is chosen, so that it is chosen by what the
 /// backend sees.
 pub(super) fn strip_nominated(request: &mut RequestHeader) {
-    let nominated: Vec<HeaderName> = request
-        .headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .filter(|name| !PROTECTED.contains(&name.as_str()) && !HOP_BY_HOP.contains(name))
-        .collect();
-    for name in &nominated {
-        request.remove_header(name);
-    }
+    let nominated = nominated(&request.headers);
+    let stays = |name: &HeaderName| PROTECTED.contains(&name.as_str()) || HOP_BY_HOP.contains(name);
+    fields::remove(request, |name| nominated.contains(name) && !stays(name));
+}
+
+/// The fields that `Connection` names as its own (RFC 9110 §7.6.1).
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let tokens = headers.get_all(CONNECTION).iter().flat_map(|line| line.as_bytes().split(|&b| b == b','));
+    tokens.filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok()).collect()
 }
 
 /// Removes from a response what belongs to the backend's connection.
 fn leave_connection(response: &mut ResponseHeader) {
-    let nominated: Vec<HeaderName> = response
-        .headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
-        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
-        .collect();
+    let nominated = nominated(&response.headers);
     fields::remove_from(response, |name| nominated.contains(name) && !NEEDED.contains(name));
     fields::remove_from(response, |name| OF_THE_CONNECTION.contains(name));
 }
