@@ -46,13 +46,14 @@ pub(super) struct Line<'a> {
 }
 
 impl Account<'_> {
-    /// Counts and logs it: it has ended at `now`. `sent` are bytes of the body.
-    pub(super) fn close(&self, edge: &Edge, route: &Route, reason: Termination, sent: u64, now: Tick) {
+    /// Counts and logs it: it has ended at `now`, and `at_once` if its client took all of it as it was sent. `sent` are bytes of the body.
+    pub(super) fn close(&self, edge: &Edge, route: &Route, reason: Termination, sent: u64, now: Tick, at_once: bool) {
         let duration = now.since(self.started);
         // As behind the lane: what is cut has no status.
         let (status, cache) =
             if reason == Termination::Cut { (0, CacheResult::None) } else { (self.status, CacheResult::Hit) };
-        if duration.is_zero() && cache == CacheResult::Hit {
+        // Some microseconds are nothing to histograms, and counting them would cost as many.
+        if at_once {
             route.metrics.record_instant(self.method, status, sent);
         } else {
             self.took(edge, route, cache, reason, sent, duration);

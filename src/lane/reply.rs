@@ -143,7 +143,7 @@ pub(super) fn begin(
         Poll::Ready(result) => {
             // What is answered at once takes some microseconds; only a line in the log is worth another look at the clock.
             let at = if account.line.is_some() { clock::now() } else { account.started };
-            end(&reply, &account, route, keeps, edge, result, at)
+            end(&reply, &account, route, keeps, edge, result, at, true)
         }
         Poll::Pending => Sent::Pending(Box::new(Pending {
             reply: reply.into_owned(),
@@ -159,15 +159,16 @@ impl Pending {
     /// Sends what the client takes now.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, framed: &mut Framed, edge: &Edge) -> Poll<Sent> {
         let Pending { reply, account, route, keeps, .. } = self;
-        reply.poll_send(cx, framed).map(|result| end(reply, account, route, *keeps, edge, result, clock::now()))
+        reply.poll_send(cx, framed).map(|result| end(reply, account, route, *keeps, edge, result, clock::now(), false))
     }
 
     /// The edge ends before the client has taken all.
     pub(super) fn cut(&self, edge: &Edge) {
-        self.account.close(edge, &self.route, Termination::Cut, 0, clock::now());
+        self.account.close(edge, &self.route, Termination::Cut, 0, clock::now(), false);
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "what has ended, and how")]
 fn end(
     reply: &Reply<'_>,
     account: &Account<'_>,
@@ -176,12 +177,13 @@ fn end(
     edge: &Edge,
     result: io::Result<()>,
     at: Tick,
+    at_once: bool,
 ) -> Sent {
     let (reason, sent) = match result {
         Ok(()) => (Termination::Done, Sent::Done { keeps, at }),
         Err(e) if e.kind() == io::ErrorKind::TimedOut => (Termination::ClientTimeout, Sent::Failed),
         Err(_) => (Termination::ClientClosed, Sent::Failed),
     };
-    account.close(edge, route, reason, reply.body_sent(account.length), at);
+    account.close(edge, route, reason, reply.body_sent(account.length), at, at_once);
     sent
 }

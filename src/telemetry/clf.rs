@@ -26,7 +26,7 @@ impl<'a> Agent<'a> {
 /// Appends the line, with its line feed.
 pub(super) fn write(record: &Record<'_>, is_combined: bool, line: &mut Vec<u8>) -> io::Result<()> {
     match record.client {
-        Some(client) => line.extend_from_slice(Address::of(client).as_str().as_bytes()),
+        Some(client) => line.extend_from_slice(Address::of(client).as_bytes()),
         None => line.push(b'-'),
     }
     line.extend_from_slice(b" - - [");

@@ -6,7 +6,7 @@
 //! escaping is that of JSON strings in both forms; it is written out here because serde_json leaves DEL, the C1
 //! controls and the line separators as they are.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -50,7 +50,13 @@ pub const KEYS: &[&str] = &[
 /// One of [`KEYS`].
 macro_rules! key {
     ($name:literal) => {
-        Key { json: concat!(",\"", $name, "\":"), logfmt: concat!(" ", $name, "=") }
+        Key {
+            json_null: concat!(",\"", $name, "\":null"),
+            json_text: concat!(",\"", $name, "\":\""),
+            json: concat!(",\"", $name, "\":"),
+            logfmt_absent: concat!(" ", $name, "=-"),
+            logfmt: concat!(" ", $name, "="),
+        }
     };
 }
 
@@ -157,45 +163,44 @@ impl<'a> Record<'a> {
 
     /// Appends the line, with its line feed, to `line`.
     pub fn write(&self, format: LogFormat, line: &mut Vec<u8>) {
-        // Writing to a Vec cannot fail; a time that cannot be written is cut to what can.
-        let _infallible = match format {
-            LogFormat::Json => self.fields(&mut Json { line, first: true }),
-            LogFormat::Logfmt => self.fields(&mut Logfmt { line, first: true }),
-            LogFormat::Common => clf::write(self, false, line),
-            LogFormat::Combined => clf::write(self, true, line),
-        };
+        match format {
+            LogFormat::Json => self.fields(&mut Json(line)),
+            LogFormat::Logfmt => self.fields(&mut Logfmt(line)),
+            LogFormat::Common | LogFormat::Combined => {
+                // Writing to a Vec cannot fail.
+                let _infallible = clf::write(self, format == LogFormat::Combined, line);
+            }
+        }
     }
 
-    fn fields(&self, out: &mut impl Fields) -> io::Result<()> {
-        out.begin()?;
-        let time = text::millis(self.time);
-        out.bare_text(key!("time"), std::str::from_utf8(&time).ok())?;
-        out.bare_text(key!("client"), self.client.map(Address::of).as_ref().map(Address::as_str))?;
-        out.text(key!("method"), present(self.method))?;
-        out.text(key!("host"), present(self.host))?;
-        out.text(key!("path"), present(self.path))?;
-        out.text(key!("protocol"), present(self.protocol))?;
-        out.number(key!("status"), u64::from(self.status))?;
-        out.bare_text(key!("grpc_status"), self.grpc_status)?;
-        out.number(key!("bytes"), self.bytes)?;
-        out.seconds(key!("duration"), Some(self.duration))?;
-        out.seconds(key!("upstream_time"), self.upstream_time)?;
-        out.text(key!("route"), self.route)?;
-        out.text(key!("pool"), self.pool)?;
-        out.text(key!("backend"), self.backend)?;
-        out.bare_text(key!("cache"), Some(self.cache.as_str()))?;
-        out.number(key!("attempts"), u64::from(self.attempts))?;
-        out.bare_text(key!("hedge"), self.hedge)?;
-        out.bare_text(key!("priority"), self.priority)?;
-        out.seconds(key!("queue_time"), self.queue_time)?;
-        out.bare_text(key!("shed"), self.shed)?;
-        out.bare_text(key!("stale"), self.stale)?;
-        out.bare_text(key!("coding"), self.coding)?;
-        out.bare_text(key!("reason"), Some(self.reason.as_str()))?;
-        out.text(key!("request_id"), present(self.request_id))?;
-        out.bare_text(key!("trace_id"), self.trace.map(|trace| trace.to_string()).as_deref())?;
-        out.number(key!("generation"), self.generation)?;
-        out.end()
+    fn fields(&self, out: &mut impl Fields) {
+        out.begin(&text::millis(self.time));
+        out.bare_text(key!("client"), self.client.map(Address::of).as_ref().map(Address::as_bytes));
+        out.text(key!("method"), present(self.method));
+        out.text(key!("host"), present(self.host));
+        out.text(key!("path"), present(self.path));
+        out.text(key!("protocol"), present(self.protocol));
+        out.number(key!("status"), u64::from(self.status));
+        out.bare_text(key!("grpc_status"), self.grpc_status.map(str::as_bytes));
+        out.number(key!("bytes"), self.bytes);
+        out.seconds(key!("duration"), Some(self.duration));
+        out.seconds(key!("upstream_time"), self.upstream_time);
+        out.text(key!("route"), self.route);
+        out.text(key!("pool"), self.pool);
+        out.text(key!("backend"), self.backend);
+        out.bare_text(key!("cache"), Some(self.cache.as_str().as_bytes()));
+        out.number(key!("attempts"), u64::from(self.attempts));
+        out.bare_text(key!("hedge"), self.hedge.map(str::as_bytes));
+        out.bare_text(key!("priority"), self.priority.map(str::as_bytes));
+        out.seconds(key!("queue_time"), self.queue_time);
+        out.bare_text(key!("shed"), self.shed.map(str::as_bytes));
+        out.bare_text(key!("stale"), self.stale.map(str::as_bytes));
+        out.bare_text(key!("coding"), self.coding.map(str::as_bytes));
+        out.bare_text(key!("reason"), Some(self.reason.as_str().as_bytes()));
+        out.text(key!("request_id"), present(self.request_id));
+        out.bare_text(key!("trace_id"), self.trace.map(|trace| trace.to_string()).as_deref().map(str::as_bytes));
+        out.number(key!("generation"), self.generation);
+        out.end();
     }
 }
 
@@ -212,133 +217,120 @@ fn present(text: &str) -> Option<&str> {
 /// A key as each form has it, with what goes before and after it: there are two dozen of them in a line.
 #[derive(Clone, Copy)]
 struct Key {
+    json_null: &'static str,
+    json_text: &'static str,
     json: &'static str,
+    logfmt_absent: &'static str,
     logfmt: &'static str,
 }
 
 /// A form of line.
 trait Fields {
-    fn begin(&mut self) -> io::Result<()>;
+    /// Begins with the time.
+    fn begin(&mut self, time: &[u8]);
     /// A text of ours, without any character to escape.
-    fn bare_text(&mut self, key: Key, text: Option<&str>) -> io::Result<()>;
-    fn text(&mut self, key: Key, text: Option<&str>) -> io::Result<()>;
-    fn number(&mut self, key: Key, number: u64) -> io::Result<()>;
-    fn seconds(&mut self, key: Key, duration: Option<Duration>) -> io::Result<()>;
-    fn absent(&mut self, key: Key) -> io::Result<()>;
-    fn end(&mut self) -> io::Result<()>;
+    fn bare_text(&mut self, key: Key, text: Option<&[u8]>);
+    fn text(&mut self, key: Key, text: Option<&str>);
+    fn number(&mut self, key: Key, number: u64);
+    fn seconds(&mut self, key: Key, duration: Option<Duration>);
+    fn end(&mut self);
 }
 
-struct Json<'a> {
-    line: &'a mut Vec<u8>,
-    first: bool,
-}
+struct Json<'a>(&'a mut Vec<u8>);
 
 impl Json<'_> {
-    fn key(&mut self, key: Key) -> io::Result<()> {
-        let skipped = usize::from(std::mem::take(&mut self.first));
-        self.line.extend_from_slice(&key.json.as_bytes()[skipped..]);
-        Ok(())
+    fn add(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
     }
 }
 
 impl Fields for Json<'_> {
-    fn begin(&mut self) -> io::Result<()> {
-        self.line.write_all(b"{")
+    fn begin(&mut self, time: &[u8]) {
+        self.add("{\"time\":\"");
+        self.0.extend_from_slice(time);
+        self.0.push(b'"');
     }
 
-    fn bare_text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
-        let Some(text) = text else { return self.absent(key) };
-        self.key(key)?;
-        self.line.push(b'"');
-        self.line.extend_from_slice(text.as_bytes());
-        self.line.push(b'"');
-        Ok(())
+    fn bare_text(&mut self, key: Key, text: Option<&[u8]>) {
+        let Some(text) = text else { return self.add(key.json_null) };
+        self.add(key.json_text);
+        self.0.extend_from_slice(text);
+        self.0.push(b'"');
     }
 
-    fn text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
-        let Some(text) = text else { return self.absent(key) };
-        self.key(key)?;
-        quote(text, self.line)
+    fn text(&mut self, key: Key, text: Option<&str>) {
+        let Some(text) = text else { return self.add(key.json_null) };
+        self.add(key.json_text);
+        escape(text, self.0);
+        self.0.push(b'"');
     }
 
-    fn number(&mut self, key: Key, number: u64) -> io::Result<()> {
-        self.key(key)?;
-        write_number(number, self.line);
-        Ok(())
+    fn number(&mut self, key: Key, number: u64) {
+        self.add(key.json);
+        write_number(number, self.0);
     }
 
-    fn seconds(&mut self, key: Key, duration: Option<Duration>) -> io::Result<()> {
-        let Some(duration) = duration else { return self.absent(key) };
-        self.key(key)?;
-        write_seconds(duration, self.line)
+    fn seconds(&mut self, key: Key, duration: Option<Duration>) {
+        let Some(duration) = duration else { return self.add(key.json_null) };
+        self.add(key.json);
+        write_seconds(duration, self.0);
     }
 
-    fn absent(&mut self, key: Key) -> io::Result<()> {
-        self.key(key)?;
-        self.line.write_all(b"null")
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.line.write_all(b"}\n")
+    fn end(&mut self) {
+        self.add("}\n");
     }
 }
 
-struct Logfmt<'a> {
-    line: &'a mut Vec<u8>,
-    first: bool,
-}
+struct Logfmt<'a>(&'a mut Vec<u8>);
 
 impl Logfmt<'_> {
-    fn key(&mut self, key: Key) -> io::Result<()> {
-        let skipped = usize::from(std::mem::take(&mut self.first));
-        self.line.extend_from_slice(&key.logfmt.as_bytes()[skipped..]);
-        Ok(())
+    fn add(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
     }
 }
 
 impl Fields for Logfmt<'_> {
-    fn begin(&mut self) -> io::Result<()> {
-        Ok(())
+    fn begin(&mut self, time: &[u8]) {
+        self.add("time=");
+        self.0.extend_from_slice(time);
     }
 
-    fn bare_text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
-        let Some(text) = text else { return self.absent(key) };
-        self.key(key)?;
-        self.line.write_all(text.as_bytes())
+    fn bare_text(&mut self, key: Key, text: Option<&[u8]>) {
+        let Some(text) = text else { return self.add(key.logfmt_absent) };
+        self.add(key.logfmt);
+        self.0.extend_from_slice(text);
     }
 
-    fn text(&mut self, key: Key, text: Option<&str>) -> io::Result<()> {
-        let Some(text) = text else { return self.absent(key) };
-        self.key(key)?;
+    fn text(&mut self, key: Key, text: Option<&str>) {
+        let Some(text) = text else { return self.add(key.logfmt_absent) };
+        self.add(key.logfmt);
         // A dash stands for an absent value, so a dash that was sent is quoted.
-        let plain = text != "-" && !text.chars().any(|c| matches!(c, ' ' | '=' | '"' | '\\') || must_be_escaped(c));
-        if plain { self.line.write_all(text.as_bytes()) } else { quote(text, self.line) }
+        if text != "-" && !text.chars().any(|c| matches!(c, ' ' | '=' | '"' | '\\') || must_be_escaped(c)) {
+            return self.add(text);
+        }
+        self.0.push(b'"');
+        escape(text, self.0);
+        self.0.push(b'"');
     }
 
-    fn number(&mut self, key: Key, number: u64) -> io::Result<()> {
-        self.key(key)?;
-        write_number(number, self.line);
-        Ok(())
+    fn number(&mut self, key: Key, number: u64) {
+        self.add(key.logfmt);
+        write_number(number, self.0);
     }
 
-    fn seconds(&mut self, key: Key, duration: Option<Duration>) -> io::Result<()> {
-        let Some(duration) = duration else { return self.absent(key) };
-        self.key(key)?;
-        write_seconds(duration, self.line)
+    fn seconds(&mut self, key: Key, duration: Option<Duration>) {
+        let Some(duration) = duration else { return self.add(key.logfmt_absent) };
+        self.add(key.logfmt);
+        write_seconds(duration, self.0);
     }
 
-    fn absent(&mut self, key: Key) -> io::Result<()> {
-        self.key(key)?;
-        self.line.write_all(b"-")
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.line.write_all(b"\n")
+    fn end(&mut self) {
+        self.0.push(b'\n');
     }
 }
 
 /// Seconds with six decimals, rounded down: never an exponent, the same width for most.
-fn write_seconds(duration: Duration, line: &mut Vec<u8>) -> io::Result<()> {
+fn write_seconds(duration: Duration, line: &mut Vec<u8>) {
     write_number(duration.as_secs(), line);
     let mut micros = duration.subsec_micros();
     let mut digits = *b".000000";
@@ -347,7 +339,6 @@ fn write_seconds(duration: Duration, line: &mut Vec<u8>) -> io::Result<()> {
         micros /= 10;
     }
     line.extend_from_slice(&digits);
-    Ok(())
 }
 
 fn write_number(number: u64, line: &mut Vec<u8>) {
@@ -358,15 +349,12 @@ fn must_be_escaped(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Writes `text` as a JSON string (RFC 8259 §7).
-fn quote(text: &str, line: &mut Vec<u8>) -> io::Result<()> {
-    line.push(b'"');
+/// Writes `text` as what stands between the quotes of a JSON string (RFC 8259 §7).
+fn escape(text: &str, line: &mut Vec<u8>) {
     // All of it, without a way out half-way, so that it is done in wide registers.
     let has_odd = text.bytes().fold(false, |odd, b| odd | !(b' '..=b'~').contains(&b) | (b == b'"') | (b == b'\\'));
     if !has_odd {
-        line.extend_from_slice(text.as_bytes());
-        line.push(b'"');
-        return Ok(());
+        return line.extend_from_slice(text.as_bytes());
     }
     let mut rest = text;
     while let Some((at, c)) = rest.char_indices().find(|(_, c)| matches!(c, '"' | '\\') || must_be_escaped(*c)) {
@@ -376,13 +364,14 @@ fn quote(text: &str, line: &mut Vec<u8>) -> io::Result<()> {
             '\n' => line.extend_from_slice(b"\\n"),
             '\r' => line.extend_from_slice(b"\\r"),
             '\t' => line.extend_from_slice(b"\\t"),
-            _ => write!(line, "\\u{:04x}", u32::from(c))?,
+            _ => {
+                // Writing to a Vec cannot fail.
+                let _infallible = write!(line, "\\u{:04x}", u32::from(c));
+            }
         }
         rest = &rest[at + c.len_utf8()..];
     }
     line.extend_from_slice(rest.as_bytes());
-    line.push(b'"');
-    Ok(())
 }
 
 #[cfg(test)]

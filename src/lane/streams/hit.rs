@@ -111,7 +111,7 @@ pub(super) fn answer(
     };
     let reason = if sent.is_some() { Termination::Done } else { Termination::ClientClosed };
     let at = if account.line.is_some() { clock::now() } else { now };
-    account.close(edge, hit.route, reason, sent.unwrap_or(0), at);
+    account.close(edge, hit.route, reason, sent.unwrap_or(0), at, true);
     Ok(())
 }
 
