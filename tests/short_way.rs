@@ -314,6 +314,22 @@ async fn what_becomes_storable_is_stored_from_the_next_request_on() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_before_its_first_byte_is_told_as_one() {
+    let logged = Logged::start().await;
+    logged.origin.on("/off/nothing", Reply::new(200).declares(5).cut());
+    logged.origin.on("/off/chunks", Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"));
+    for (n, (path, error)) in
+        [("/off/nothing", "http_response_incomplete"), ("/off/chunks", "http_protocol_error")].into_iter().enumerate()
+    {
+        let answer = logged.edge.get(path).await.expect(502);
+        assert!(answer.complete && answer.header("x-cache-status").is_none(), "{answer}");
+        assert_eq!((answer.proxy_error().as_str(), answer.header("connection")), (error, Some("close")), "{answer}");
+        let line = logged.line(n + 1).await;
+        assert_eq!((&line["status"], &line["cache"]), (&502.into(), &"none".into()), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_takes_its_request_with_it() {
     let logged = Logged::start().await;
     let gate = Gate::new();

@@ -269,6 +269,11 @@ impl Framed {
         self.unless_stalled(cx, flushed)
     }
 
+    /// Ready when the client leaves; what else comes is kept for the next request.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch(cx)
+    }
+
     /// Closes after the last reply, gently if the client has sent more.
     pub(super) async fn close(mut self) {
         let Some(mut stream) = self.stream.take() else { return };

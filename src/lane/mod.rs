@@ -13,6 +13,7 @@ mod absolute;
 mod account;
 mod answer;
 mod begin;
+mod bodiless;
 mod chunks;
 mod date;
 mod framed;
@@ -26,9 +27,11 @@ mod plain;
 mod redirect;
 mod refusal;
 mod reply;
+mod response;
 mod streams;
 mod traced;
 mod vigil;
+mod wrapped;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -39,15 +42,18 @@ use futures::FutureExt;
 use futures::future::{Either, select};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
-use pingora::protocols::Stream;
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::{Digest, Stream};
 use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp, Session};
 use pingora::server::ShutdownWatch;
 
 use begin::{Begun, begin};
+use bodiless::{Bodiless, Place};
 use framed::{Framed, Rest};
 use front::{Front, Turn, Uncached};
 use head::{Head, Refusal};
+use wrapped::wrapped;
 
 use crate::bypass::Bypass;
 use crate::edge::Edge;
@@ -108,6 +114,7 @@ async fn connection<SV, C, B>(
     // One for all requests of the connection.
     let mut cut = pin!(edge.cut());
     let mut front = Front::new(&edge, client.map(|client| client.ip()), &link);
+    let (place, mut digest) = (Place::default(), None);
     loop {
         let (head, is_last, uncached) = match front.turn(&mut framed).await {
             Turn::Handed { head, is_last, uncached } => (head, is_last, uncached),
@@ -133,7 +140,17 @@ async fn connection<SV, C, B>(
         // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none. The
         // box is innermost, since what is wrapped is moved.
         let answer: Answering<'_> = match is_short {
-            true => Box::pin(short.answer(handed.into_short(*shutdown.borrow()), key)),
+            true => {
+                let is_last = *shutdown.borrow();
+                match bodiless::parse(&handed.head).filter(|_| handed.is_bodiless()) {
+                    Some(request) => {
+                        let digest = digest.get_or_insert_with(|| Arc::new(handed.framed.digest()));
+                        let session = handed.into_bodiless(request, &place, digest, is_last);
+                        Box::pin(short.answer(session, key))
+                    }
+                    None => Box::pin(short.answer(handed.into_short(is_last), key)),
+                }
+            }
             false => {
                 let last_word = handed.framed.last_word();
                 let answer = proxy.process_new_http(handed.into_session(), &shutdown);
@@ -141,7 +158,9 @@ async fn connection<SV, C, B>(
             }
         };
         let answer = pin!(link.clone().scope(pace.scope(postscript.scope(answer))));
-        let Either::Left((Some(stream), _)) = select(answer, cut.as_mut()).await else { return };
+        let Either::Left((stream, _)) = select(answer, cut.as_mut()).await else { return };
+        // A session of ours leaves it in its place.
+        let Some(stream) = stream.or_else(|| place.take().map(|framed| framed as Stream)) else { return };
         match stream.into_any().downcast::<Framed>() {
             Ok(same) => framed = same,
             Err(_) => return,
@@ -210,6 +229,18 @@ impl Handed {
         let mut session = ServerSession::new_http1(self.framed);
         set_up(&mut session, self.head, self.is_last, self.patience);
         session
+    }
+
+    /// Whether nothing of it follows its head.
+    fn is_bodiless(&self) -> bool {
+        self.framed.at_request_end()
+    }
+
+    /// The same for the short way, as a session of ours; `is_last` if there are to be no more requests.
+    fn into_bodiless(self, request: RequestHeader, place: &Place, digest: &Arc<Digest>, is_last: bool) -> Box<Session> {
+        let keeps = !(is_last || self.is_last || response::closes(&request.headers));
+        let session = Bodiless::new(request, self.framed, place.clone(), digest.clone(), keeps);
+        wrapped(ServerSession::new_custom(Box::new(session)))
     }
 
     /// The same for the short way, which has more of pingora's session; `is_last` if there are to be no more requests.

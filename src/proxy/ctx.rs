@@ -100,6 +100,8 @@ pub struct Ctx {
     pub upgrade_failure: Option<Failure>,
     /// Whether the response was made a 304 on its way: its body is dropped.
     pub bodyless: bool,
+    /// The connection ends with the answer.
+    pub ends_connection: bool,
     /// In which coding the response goes out.
     pub coded: Coded,
     /// Whether a response of the backend or the cache was sent.
@@ -185,6 +187,7 @@ impl Ctx {
             upgraded: None,
             upgrade_failure: None,
             bodyless: false,
+            ends_connection: false,
             coded: Coded::default(),
             answered: false,
             call: None,

@@ -189,7 +189,7 @@ impl ProxyHttp for Proxy {
         let has_failed = ctx.exchange.as_ref().is_some_and(|exchange| exchange.seen.lock().failure.is_some());
         if serves && (has_failed || (ctx.shed.is_some() && error.is_some())) {
             // Pingora keeps no connection on which an exchange failed, whatever is answered; the client is told.
-            session.set_keepalive(None);
+            respond::end_connection(session, ctx);
         }
         serves
     }
@@ -197,7 +197,7 @@ impl ProxyHttp for Proxy {
     async fn proxy_upstream_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         if ctx.part.is_some() {
             if self.edge.is_draining() {
-                session.set_keepalive(None);
+                respond::end_connection(session, ctx);
             }
             if parts::answer(&self.cache, session, ctx).await? {
                 return Ok(false);
@@ -299,7 +299,7 @@ impl ProxyHttp for Proxy {
             return Ok(());
         }
         if self.edge.is_draining() {
-            session.set_keepalive(None);
+            respond::end_connection(session, ctx);
         }
         parts::receive(&self.cache, session, response, ctx)?;
         let plan = recode::plan(session, ctx, response);
@@ -315,7 +315,7 @@ impl ProxyHttp for Proxy {
         recode::apply(&self.cache, session, ctx, response, plan);
         if session.req_header().version == Version::HTTP_10 && !response.headers.contains_key(CONTENT_LENGTH) {
             // Its body ends with the connection, see `http10`.
-            session.set_keepalive(None);
+            respond::end_connection(session, ctx);
         }
         ctx.answered = true;
         ctx.headed.get_or_insert_with(crate::clock::now);
@@ -377,7 +377,7 @@ impl ProxyHttp for Proxy {
         let error_code = match refusal {
             Some(refusal) if session.response_written().is_none_or(|r| r.status.is_informational()) => {
                 // Pingora keeps no connection on which a request failed; the client is told.
-                session.set_keepalive(None);
+                respond::end_connection(session, ctx);
                 let sent = respond::refuse(session, ctx, &refusal).await;
                 sent.map_or(0, |()| refusal.status)
             }

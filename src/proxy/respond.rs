@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::header::{AGE, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, VIA};
+use http::header::{AGE, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, RETRY_AFTER, VIA};
 use http::{HeaderMap, HeaderValue};
 use pingora::Result;
 use pingora::http::ResponseHeader;
@@ -51,7 +51,10 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     }
     // Removed even where there is none: an origin must not choose what the lane puts there.
     fields::remove_from(response, |name| name.as_str() == ORIGINAL_DATE);
-    if let Some(date) = response.headers.get(DATE).cloned() {
+    // Pingora's own sessions write the time of sending over it, ours do not.
+    if !session.downstream_session.is_custom()
+        && let Some(date) = response.headers.get(DATE).cloned()
+    {
         response.insert_header(ORIGINAL_DATE, date)?;
     }
     if ctx.reveal {
@@ -66,10 +69,22 @@ pub(super) fn add_headers(session: &Session, ctx: &Ctx, response: &mut ResponseH
     let received = if is_http2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
     response.append_header(VIA, snapshot.via(received).clone())?;
     tell_hsts(ctx, response)?;
+    tell_end(ctx, response)?;
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }
     Ok(())
+}
+
+/// Lets the connection end with this answer. Pingora's sessions are told so, ours read it in the head (`lane/bodiless.rs`).
+pub(super) fn end_connection(session: &mut Session, ctx: &mut Ctx) {
+    session.set_keepalive(None);
+    ctx.ends_connection = true;
+}
+
+/// Says so, over HTTP/1.1.
+fn tell_end(ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
+    if ctx.ends_connection { response.insert_header(CONNECTION, "close") } else { Ok(()) }
 }
 
 /// What browsers are to remember of a host that speaks TLS.
@@ -113,9 +128,11 @@ pub(super) fn last_word(session: &Session, ctx: &Ctx) -> (String, &'static str) 
 /// When the client is gone.
 pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) -> Result<()> {
     ctx.end(refusal.reason);
+    // Also where another's answer was to be sent, and nothing of its body came.
+    ctx.answered = false;
     if refusal.status == 400 {
         // Where one request could be read in two ways, the next one cannot be trusted to begin where it seems to.
-        session.set_keepalive(None);
+        end_connection(session, ctx);
     }
     if grpc::is_call(&session.req_header().headers) {
         return refuse_call(session, ctx, refusal).await;
@@ -130,6 +147,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
         .insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some((refusal.proxy_error, refusal.details))))?;
     rate::tell(ctx, &mut response)?;
     tell_hsts(ctx, &mut response)?;
+    tell_end(ctx, &mut response)?;
     if refusal.status == 503 {
         response.insert_header(RETRY_AFTER, fastrand::u32(COME_AGAIN))?;
     }
@@ -166,6 +184,7 @@ async fn refuse_call(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) ->
     response
         .insert_header(PROXY_STATUS, proxy_status(ctx, &Sent::of(ctx), Some((refusal.proxy_error, refusal.details))))?;
     rate::tell(ctx, &mut response)?;
+    tell_end(ctx, &mut response)?;
     if ctx.version != http::Version::HTTP_2 {
         response.insert_header(CONTENT_LENGTH, 0)?;
     }

@@ -8,8 +8,8 @@ use pingora::protocols::l4::socket::SocketAddr as SocketAddress;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType,
+    ALPN, Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 
 use super::Framed;
@@ -59,6 +59,18 @@ impl GetSocketDigest for Framed {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         let stream = self.stream.as_ref()?;
         told_digest(stream, self.told)
+    }
+}
+
+impl Framed {
+    /// What pingora is told of the connection.
+    pub(in crate::lane) fn digest(&self) -> Digest {
+        Digest {
+            ssl_digest: self.get_ssl_digest(),
+            timing_digest: self.get_timing_digest(),
+            proxy_digest: self.get_proxy_digest(),
+            socket_digest: self.get_socket_digest(),
+        }
     }
 }
 

@@ -16,7 +16,6 @@ use tokio::time::timeout;
 use crate::caller::X_REQUEST_ID;
 use crate::clock;
 use crate::pace::Pace;
-use crate::store::ORIGINAL_DATE;
 
 /// What HTTP/2 has no room for (RFC 9113 §8.2.2).
 const NOT_HERE: [HeaderName; 5] = [
@@ -58,8 +57,9 @@ impl Answer {
         if head.status.is_informational() {
             return self.interim(&head);
         }
-        let date = head.remove_header(ORIGINAL_DATE).unwrap_or_else(now);
-        head.insert_header(DATE, date)?;
+        if !head.headers.contains_key(DATE) {
+            head.insert_header(DATE, now())?;
+        }
         let mut parts = head.as_owned_parts();
         if let Some(id) = parts.headers.get_mut(X_REQUEST_ID) {
             once(id);

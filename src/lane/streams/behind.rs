@@ -10,11 +10,12 @@ use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
 use pingora::protocols::Digest;
 use pingora::protocols::http::ServerSession;
-use pingora::proxy::{HttpProxy, ProxyHttp, Session};
+use pingora::proxy::{HttpProxy, ProxyHttp};
 use pingora::server::ShutdownWatch;
 
 use super::super::DRAIN_TIME;
 use super::super::front::Uncached;
+use super::super::wrapped::wrapped;
 use super::active::Busy;
 use super::session::StreamSession;
 use crate::bypass::Bypass;
@@ -84,12 +85,4 @@ where
         }
         session
     }
-}
-
-/// As the short way takes it. Pingora makes such a session only over a connection of HTTP/1.1, for which an empty one does.
-fn wrapped(session: ServerSession) -> Box<Session> {
-    let (nobody, _) = tokio::io::duplex(1);
-    let mut wrapped = Box::new(Session::new_h1(Box::new(nobody)));
-    *wrapped.downstream_session = session;
-    wrapped
 }
