@@ -8,7 +8,7 @@ CLIENTS := tests/clients
 BINARY  := $(or $(CARGO_TARGET_DIR),target)/release/hedgerow
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e clients page page-pictures conformance conformance-update build fmt lint bench bench-parts bench-cache bench-tail deny clean deps e2e-deps clients-deps page-deps suite-deps
+.PHONY: help run test e2e clients page page-pictures conformance conformance-update build pgo fmt lint bench bench-parts bench-cache bench-tail deny clean deps e2e-deps clients-deps page-deps suite-deps
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ conformance-update: suite-deps build $(SUITE)/node_modules/.installed ## The sam
 
 build: deps ## Build the release binary, target/release/hedgerow
 	cargo build --release --locked
+
+pgo: deps ## Build target/pgo/hedgerow, guided by what a release binary is seen to do under load (half an hour)
+	@benches/pgo
 
 fmt: ## Format the code
 	cargo fmt --all

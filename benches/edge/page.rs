@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::path::Path;
 
 use hedgerow::clock;
 
@@ -21,14 +22,24 @@ pub(crate) struct Page {
     pub(crate) figures: Vec<Figure>,
 }
 
+/// Which build it is, by where the two builds of the project are.
+fn build(binary: &Path) -> &'static str {
+    match binary.parent().and_then(Path::file_name).and_then(|folder| folder.to_str()) {
+        Some("pgo") => "that of `make pgo`",
+        Some("release") => "that of `make build`",
+        _ => "a build of its own",
+    }
+}
+
 impl Page {
     pub(crate) fn begin(bench: &Bench) -> Page {
         let versions = bench.programs.iter().map(|program| program.version.as_str()).filter(|said| !said.is_empty());
         let day: String = humantime::format_rfc3339_seconds(clock::wall()).to_string().chars().take(10).collect();
         let mut conditions = format!(
-            "{day}; {}; {}. {} rounds of {} s each.",
+            "{day}; {}; {}; hedgerow is {}. {} rounds of {} s each.",
             bench.machine,
             versions.collect::<Vec<_>>().join(", "),
+            build(&bench.arguments.binary),
             bench.arguments.rounds,
             bench.arguments.seconds.as_secs(),
         );

@@ -314,14 +314,15 @@ impl Session for Bodiless {
         let Some(framed) = self.framed.take() else { return Ok(()) };
         match self.keeps {
             true => *self.place.0.lock() = Some(framed),
-            false => framed.close().await,
+            // Boxed: it is seldom awaited.
+            false => Box::pin(framed.close()).await,
         }
         Ok(())
     }
 
     async fn shutdown(&mut self, _code: u32, _context: &str) {
         if let Some(framed) = self.framed.take() {
-            framed.close().await;
+            Box::pin(framed.close()).await;
         }
     }
 
