@@ -46,7 +46,7 @@ pub(super) struct Line<'a> {
 }
 
 impl Account<'_> {
-    /// Counts and logs it: it has ended at `now`, and `at_once` if its client took all of it as it was sent. `sent` are bytes of the body.
+    /// Counts and logs it: it has ended at `now`, and `at_once` if nobody had to be waited for. `sent` are bytes of the body.
     pub(super) fn close(&self, edge: &Edge, route: &Route, reason: Termination, sent: u64, now: Tick, at_once: bool) {
         let duration = now.since(self.started);
         // As behind the lane: what is cut has no status.

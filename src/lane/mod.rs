@@ -3,6 +3,8 @@
 //! * [`front`] the connection while it is here: [`head`] is it a request, [`plain`] is it plain, [`hit`] what answers it,
 //!   [`answer`] and [`reply`] the answer, [`account`] its line and count
 //! * [`framed`] the connection while one of its requests is with pingora
+//! * [`session`] what pingora is shown in the place of a session of its own: of a request without a body ([`bodiless`]) and of
+//!   one over HTTP/2
 //! * [`streams`] a connection of HTTP/2
 //!
 //! Pingora's own reader bounds neither a head's total time nor its size before the second read, and it tolerates
@@ -28,6 +30,7 @@ mod redirect;
 mod refusal;
 mod reply;
 mod response;
+mod session;
 mod streams;
 mod traced;
 mod vigil;
@@ -40,6 +43,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use futures::FutureExt;
 use futures::future::{Either, select};
+use http::Method;
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
 use pingora::http::RequestHeader;
@@ -49,10 +53,11 @@ use pingora::proxy::{HttpProxy, ProcessCustomSession, ProxyHttp, Session};
 use pingora::server::ShutdownWatch;
 
 use begin::{Begun, begin};
-use bodiless::{Bodiless, Place};
+use bodiless::{Answer, Place};
 use framed::{Framed, Rest};
 use front::{Front, Turn, Uncached};
 use head::{Head, Refusal};
+use session::Exchange;
 use wrapped::wrapped;
 
 use crate::bypass::Bypass;
@@ -139,7 +144,7 @@ async fn connection<SV, C, B>(
         let (pace, postscript) = (handed.framed.pace(), handed.framed.postscript());
         // Both boxed: a task has room for the largest thing that it may wait for, and most of the time it waits for none. The
         // box is innermost, since what is wrapped is moved.
-        let answer: Answering<'_> = match is_short {
+        let answer: UnderWay<'_> = match is_short {
             true => {
                 let is_last = *shutdown.borrow();
                 match bodiless::parse(&handed.head).filter(|_| handed.is_bodiless()) {
@@ -172,7 +177,7 @@ async fn connection<SV, C, B>(
 }
 
 /// The answer under way: the connection, if it can carry another request.
-type Answering<'a> = Pin<Box<dyn Future<Output = Option<Stream>> + Send + 'a>>;
+type UnderWay<'a> = Pin<Box<dyn Future<Output = Option<Stream>> + Send + 'a>>;
 
 /// One request, to be replayed into pingora.
 struct Handed {
@@ -239,8 +244,9 @@ impl Handed {
     /// The same for the short way, as a session of ours; `is_last` if there are to be no more requests.
     fn into_bodiless(self, request: RequestHeader, place: &Place, digest: &Arc<Digest>, is_last: bool) -> Box<Session> {
         let keeps = !(is_last || self.is_last || response::closes(&request.headers));
-        let session = Bodiless::new(request, self.framed, place.clone(), digest.clone(), keeps);
-        wrapped(ServerSession::new_custom(Box::new(session)))
+        let answer = Answer::new(self.framed, place.clone(), request.method == Method::HEAD, keeps);
+        let exchange = Exchange::new(request, None, answer, digest.clone());
+        wrapped(ServerSession::new_custom(Box::new(exchange)))
     }
 
     /// The same for the short way, which has more of pingora's session; `is_last` if there are to be no more requests.

@@ -18,7 +18,7 @@ use crate::units::Tick;
 /// Pieces of a body given to the kernel at once.
 const PIECES: usize = 16;
 /// Bodies up to this many bytes are copied behind their head: one buffer costs the kernel less than two.
-const COPIED: u64 = 4096;
+pub(super) const COPIED: u64 = 4096;
 
 thread_local! {
     /// Heads are put together here; only one that a client does not take at once is copied.

@@ -2,8 +2,8 @@
 //!
 //! * [`head`] what of a request's head may not enter, [`refused`] what the client is told then
 //! * [`hit`] a plain hit, answered on the spot
-//! * [`behind`] who answers all others, each in a task of its own; they are given a [`session`]: [`asked`] what is read of
-//!   it, [`answer`] what is written
+//! * [`behind`] who answers all others, each in a task of its own; [`asked`] what is read of its request,
+//!   [`answer`] what is written
 //! * [`outlet`] what is written, and when it leaves
 
 mod active;
@@ -14,7 +14,6 @@ mod head;
 mod hit;
 mod outlet;
 mod refused;
-mod session;
 
 use std::future::{pending, poll_fn};
 use std::net::IpAddr;
@@ -33,6 +32,7 @@ use pingora::proxy::{HttpProxy, ProxyHttp};
 use pingora::server::ShutdownWatch;
 
 use active::Active;
+pub(super) use asked::Asked;
 use behind::Behind;
 use head::Fault;
 use outlet::Outlet;

@@ -160,7 +160,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: &Refus
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }
-    ctx.headed.get_or_insert_with(clock::now);
+    ctx.headed = Some(clock::now());
     let headless = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), false).await?;
     if !headless {
@@ -191,7 +191,7 @@ async fn refuse_call(session: &mut Session, ctx: &mut Ctx, refusal: &Refusal) ->
     if let Some(id) = &ctx.request_id {
         response.insert_header(X_REQUEST_ID, id.clone())?;
     }
-    ctx.headed.get_or_insert_with(clock::now);
+    ctx.headed = Some(clock::now());
     end_with(session, response).await
 }
 

@@ -3,39 +3,36 @@
 //! A resource's parts are one entry on the same shelf as the complete ones, in a slot of their own: weighed, evicted and
 //! purged with them. An entry holds the segments of one representation, in order and without overlaps, each with the
 //! number of the fetch that brought it. A fetch with the same strong validator adds to them; any other replaces them, since
-//! nothing says that they belong together. Beyond `max_object` bytes or [`SMALL_SEGMENTS`] the oldest segments go. When the
+//! nothing says that they belong together. Beyond `max_object` bytes, or too many of them, the oldest segments go. When the
 //! segments are the whole body, the entry becomes a complete one in the ordinary slot.
 
-use std::cmp::Reverse;
-use std::collections::HashSet;
+mod partial;
+mod segments;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use blake2::digest::consts::U16;
 use blake2::{Blake2b, Digest};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use pingora::cache::CacheMeta;
 use pingora::cache::key::HashBinary;
 use pingora::http::ResponseHeader;
 
-use super::entry::{Body, Place, SEGMENT, Segment, Stored};
+use super::Store;
+use super::entry::{Body, Place, Segment, Stored};
 use super::fill::Fill;
 use super::label::Standing;
 use super::meta::{Declared, Meta, Serial};
-use super::room::Claim;
 use super::rules::Verdict;
-use super::{NotStored, Store};
 use crate::cache::content_range::{Extent, Span};
 use crate::cache::freshness::Freshness;
 use crate::cache::storable::SetCookie;
 use crate::cache::{parts, validate};
 use crate::clock;
 
-/// Segments kept of one body beside those that `max_object` bytes make: many small ranges far apart cost more in records
-/// than in bytes, and each fetch looks at all of them.
-const SMALL_SEGMENTS: u64 = 1024;
+pub use partial::Partial;
+use segments::Segments;
 
 /// What makes an entry one of parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,35 +166,6 @@ impl Store {
         self.families.parts(primary)
     }
 
-    /// Takes in a part of the resource `primary`: `meta` with the head of the whole, and the variance if it varies. At most
-    /// `max_variants` variants are kept.
-    pub fn take_part(
-        &'static self,
-        primary: HashBinary,
-        meta: &CacheMeta,
-        extent: Extent,
-        max_variants: usize,
-    ) -> Partial {
-        let mut meta = Meta::of(meta);
-        let standing = Standing::new(meta.take_label(), self.rules.newest());
-        Partial {
-            store: self,
-            primary,
-            meta,
-            standing,
-            extent,
-            max_variants,
-            serial: self.next_serial(),
-            purges: self.open.purges(&primary),
-            limit: self.max_object(),
-            claim: Claim::new(Arc::clone(&self.room)),
-            segments: Vec::new(),
-            loose: BytesMut::new(),
-            length: 0,
-            over: false,
-        }
-    }
-
     /// Keeps what has come of a fill that broke off, if the rest can be asked for by a strong validator.
     pub(super) fn salvage(&self, fill: &Fill, body: &Body) {
         let head = fill.meta.header();
@@ -302,189 +270,4 @@ struct Fetched {
     standing: Standing,
     serial: Serial,
     segments: Vec<Segment>,
-}
-
-/// Segments in order, without overlaps, and which fetch brought each.
-#[derive(Debug, Default)]
-struct Segments(Vec<(Segment, u64)>);
-
-impl Segments {
-    fn spans(&self) -> impl Iterator<Item = Span> + '_ {
-        self.0.iter().map(|(segment, _)| segment.span())
-    }
-
-    fn add_known(&mut self, segments: &[Segment], births: &[u64]) {
-        self.0.extend(segments.iter().cloned().zip(births.iter().copied()));
-    }
-
-    /// Adds what is not there yet of `new`, which follow each other without gaps.
-    fn add(&mut self, new: &[Segment], birth: u64) {
-        let (Some(first), Some(last)) = (new.first(), new.last()) else { return };
-        for gap in parts::gaps(self.spans().collect::<Vec<_>>(), Span { start: first.start, end: last.end() }) {
-            let from = new.partition_point(|segment| segment.end() <= gap.start);
-            for segment in new[from..].iter().take_while(|segment| segment.start < gap.end) {
-                let bytes = segment.piece(gap.start, gap.end);
-                // A slice would keep all of the segment alive.
-                let bytes = if bytes.len() == segment.bytes.len() { bytes } else { Bytes::copy_from_slice(&bytes) };
-                self.0.push((Segment { start: segment.start.max(gap.start), bytes }, birth));
-            }
-        }
-        self.0.sort_by_key(|(segment, _)| segment.start);
-        self.join();
-    }
-
-    /// Puts small neighbours together.
-    fn join(&mut self) {
-        let mut joined: Vec<(Segment, u64)> = Vec::with_capacity(self.0.len());
-        for (segment, birth) in self.0.drain(..) {
-            match joined.last_mut() {
-                Some((last, of))
-                    if last.end() == segment.start && last.bytes.len() + segment.bytes.len() <= SEGMENT =>
-                {
-                    let mut bytes = BytesMut::with_capacity(last.bytes.len() + segment.bytes.len());
-                    bytes.extend_from_slice(&last.bytes);
-                    bytes.extend_from_slice(&segment.bytes);
-                    last.bytes = bytes.freeze();
-                    *of = (*of).max(birth);
-                }
-                _ => joined.push((segment, birth)),
-            }
-        }
-        self.0 = joined;
-    }
-
-    /// Drops the oldest until no more than `bytes` are left; of one fetch, the last first, so that a beginning stays.
-    fn keep_within(&mut self, bytes: u64) {
-        let most = SMALL_SEGMENTS + bytes / SEGMENT as u64;
-        let (mut held, mut count) = (self.spans().map(Span::len).sum::<u64>(), self.0.len() as u64);
-        if held <= bytes && count <= most {
-            return;
-        }
-        let mut ages: Vec<_> =
-            self.0.iter().map(|(segment, birth)| (*birth, Reverse(segment.start), segment.span().len())).collect();
-        ages.sort_unstable();
-        let mut gone = HashSet::new();
-        for (_, Reverse(start), length) in ages {
-            if held <= bytes && count <= most {
-                break;
-            }
-            gone.insert(start);
-            held -= length;
-            count -= 1;
-        }
-        self.0.retain(|(segment, _)| !gone.contains(&segment.start));
-    }
-
-    fn into_parts(self) -> (Vec<Segment>, Vec<u64>) {
-        self.0.into_iter().unzip()
-    }
-}
-
-/// A part on its way in. What has come is stored when all of it has, or when this is dropped before.
-#[derive(Debug)]
-pub struct Partial {
-    store: &'static Store,
-    primary: HashBinary,
-    meta: Meta,
-    standing: Standing,
-    extent: Extent,
-    max_variants: usize,
-    serial: Serial,
-    /// Purges of the resource's shard when it began: after another nothing is stored.
-    purges: u64,
-    /// Bytes kept at most.
-    limit: u64,
-    claim: Claim,
-    segments: Vec<Segment>,
-    loose: BytesMut,
-    length: u64,
-    /// It is stored, or not going to be.
-    over: bool,
-}
-
-impl Partial {
-    /// Whether all of it is going to be stored, if it comes.
-    pub fn is_to_be_whole(&self) -> bool {
-        !self.over && self.extent.span.len() <= self.limit
-    }
-
-    /// Takes the next bytes, but no more than were announced or may be kept: with the last of them it is stored, whatever
-    /// else comes. Whether it is over.
-    pub fn write(&mut self, data: &Bytes) -> bool {
-        if self.over {
-            return true;
-        }
-        let most = self.limit.min(self.extent.span.len());
-        let taken = data.len().min(usize::try_from(most - self.length).unwrap_or(usize::MAX));
-        if !self.claim.grow(taken as u64) {
-            self.drop_all(NotStored::NoRoom);
-            return true;
-        }
-        self.loose.extend_from_slice(&data[..taken]);
-        self.length += taken as u64;
-        if self.loose.len() >= SEGMENT {
-            self.close_segment();
-            // Noted with it; what is purged is told at its end. Else it would seem to be older than the purges kept.
-            let _noted = self.store.rules.judge(&self.standing);
-        }
-        if self.length == most {
-            self.finish();
-        }
-        self.over
-    }
-
-    fn close_segment(&mut self) {
-        if self.loose.is_empty() {
-            return;
-        }
-        let start = self.extent.span.start + self.length - self.loose.len() as u64;
-        // Exactly as large as its content, which a buffer that grew is not.
-        let bytes = Bytes::copy_from_slice(&self.loose);
-        self.loose.clear();
-        self.segments.push(Segment { start, bytes });
-    }
-
-    fn drop_all(&mut self, reason: NotStored) {
-        self.over = true;
-        self.segments = Vec::new();
-        self.loose = BytesMut::new();
-        self.claim.shrink_to(0);
-        self.store.counts.count_not_stored(reason);
-    }
-
-    fn finish(&mut self) {
-        self.close_segment();
-        self.over = true;
-        let shard = self.store.open.lock(&self.primary);
-        let is_purged = self.store.rules.judge(&self.standing) == Verdict::Gone;
-        if is_purged || self.store.open.purges(&self.primary) != self.purges {
-            drop(shard);
-            return self.drop_all(NotStored::Purged);
-        }
-        let fetched = Fetched {
-            meta: self.meta.clone(),
-            extent: self.extent,
-            standing: self.standing.clone(),
-            serial: self.serial,
-            segments: std::mem::take(&mut self.segments),
-        };
-        self.store.put_part(&self.primary, fetched, self.max_variants);
-        drop(shard);
-        self.claim.shrink_to(0);
-        self.store.counts.stored.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Partial {
-    /// What came of a part that broke off is a smaller part, unless its fields say nothing certain about its place.
-    fn drop(&mut self) {
-        if self.over {
-            return;
-        }
-        if self.length == 0 || self.extent.doubtful {
-            self.drop_all(NotStored::Aborted);
-        } else {
-            self.finish();
-        }
-    }
 }

@@ -13,6 +13,7 @@ use pingora::http::ResponseHeader;
 use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::time::timeout;
 
+use super::super::session::Answering;
 use crate::caller::X_REQUEST_ID;
 use crate::clock;
 use crate::pace::Pace;
@@ -32,12 +33,12 @@ pub(super) struct Answer {
     /// Where its body goes, once its head is sent.
     stream: Option<SendStream<Bytes>>,
     /// The final head, once it is sent.
-    pub(super) head: Option<Box<ResponseHeader>>,
+    head: Option<Box<ResponseHeader>>,
     has_ended: bool,
     /// Bytes of its body that were sent.
-    pub(super) sent: usize,
+    sent: usize,
     /// How long the client may take nothing.
-    pub(super) patience: Option<Duration>,
+    patience: Option<Duration>,
     /// Where it is noted how long that was.
     pace: Pace,
 }
@@ -48,8 +49,19 @@ impl Answer {
         Answer { respond, stream: None, head: None, has_ended: false, sent: 0, patience: None, pace }
     }
 
+    fn interim(&mut self, head: &ResponseHeader) -> Result<()> {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            // There is nothing to switch to (RFC 9113 §8.6).
+            return Ok(());
+        }
+        let response = Response::from_parts(head.as_owned_parts(), ());
+        self.respond.send_informational(response).or_err(ErrorType::WriteError, "while sending an interim response")
+    }
+}
+
+impl Answering for Answer {
     /// Sends a head, interim or final; with `end` that is all.
-    pub(super) fn begin(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
+    async fn begin(&mut self, mut head: Box<ResponseHeader>, end: bool) -> Result<()> {
         if self.has_ended || self.head.is_some() {
             return Ok(());
         }
@@ -72,17 +84,8 @@ impl Answer {
         Ok(())
     }
 
-    fn interim(&mut self, head: &ResponseHeader) -> Result<()> {
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            // There is nothing to switch to (RFC 9113 §8.6).
-            return Ok(());
-        }
-        let response = Response::from_parts(head.as_owned_parts(), ());
-        self.respond.send_informational(response).or_err(ErrorType::WriteError, "while sending an interim response")
-    }
-
     /// Sends a part of its body, as the client has room for it; with `end` it is the last.
-    pub(super) async fn write(&mut self, mut data: Bytes, end: bool) -> Result<()> {
+    async fn write(&mut self, mut data: Bytes, end: bool) -> Result<()> {
         const WHILE: &str = "while sending the response's body";
         if self.has_ended {
             return Ok(());
@@ -108,7 +111,7 @@ impl Answer {
     }
 
     /// Sends fields after its body, which end it.
-    pub(super) fn end_with(&mut self, fields: HeaderMap) -> Result<()> {
+    async fn end_with(&mut self, fields: HeaderMap) -> Result<()> {
         if self.has_ended {
             return Ok(());
         }
@@ -119,7 +122,7 @@ impl Answer {
     }
 
     /// Ends it, if it has begun. What has not is reset when this is dropped.
-    pub(super) fn finish(&mut self) -> Result<()> {
+    async fn end(&mut self) -> Result<()> {
         let Some(stream) = self.stream.as_mut().filter(|_| !self.has_ended) else { return Ok(()) };
         stream.send_data(Bytes::new(), true).or_err(ErrorType::WriteError, "while ending the response")?;
         self.has_ended = true;
@@ -127,14 +130,14 @@ impl Answer {
     }
 
     /// Breaks it off.
-    pub(super) fn reset(&mut self) {
+    async fn break_off(&mut self) {
         if !self.has_ended {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
         }
     }
 
     /// Ready when the client has left, or no longer wants it.
-    pub(super) async fn gone(&mut self) -> Box<Error> {
+    async fn left(&mut self) -> Box<Error> {
         const WHILE: &str = "while the client waits";
         let reset = poll_fn(|cx: &mut Context<'_>| -> Poll<_> {
             match &mut self.stream {
@@ -146,6 +149,22 @@ impl Answer {
             Ok(reason) => Error::explain(ErrorType::ConnectionClosed, format!("the client has reset it: {reason}")),
             Err(e) => Error::because(ErrorType::ConnectionClosed, WHILE, e),
         }
+    }
+
+    fn head(&self) -> Option<&ResponseHeader> {
+        self.head.as_deref()
+    }
+
+    fn sent(&self) -> usize {
+        self.sent
+    }
+
+    fn set_patience(&mut self, patience: Option<Duration>) {
+        self.patience = patience;
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.patience
     }
 }
 

@@ -17,26 +17,26 @@ use crate::trailers;
 const KEPT: usize = 64 * 1024;
 
 /// What is read of a request after its head.
-pub(super) struct Asked {
+pub(in crate::lane) struct Asked {
     stream: RecvStream,
     /// Whether the head says that there is nothing.
     is_said_empty: bool,
     /// Whether it was read to its end.
     has_ended: bool,
     /// Bytes of it that were read.
-    pub(super) read: usize,
+    pub(in crate::lane) read: usize,
     /// What was read of it, for another attempt.
-    pub(super) kept: Option<FixedBuffer>,
+    pub(in crate::lane) kept: Option<FixedBuffer>,
     /// How long one read may wait for the client.
-    pub(super) patience: Option<Duration>,
+    pub(in crate::lane) patience: Option<Duration>,
     /// How long the rest of one that nobody wants may take.
-    pub(super) drain_time: Option<Duration>,
+    pub(in crate::lane) drain_time: Option<Duration>,
     postscript: Postscript,
 }
 
 impl Asked {
     /// Nothing of it read yet; fields after it are left with `postscript`.
-    pub(super) fn new(stream: RecvStream, is_said_empty: bool, postscript: Postscript) -> Asked {
+    pub(in crate::lane) fn new(stream: RecvStream, is_said_empty: bool, postscript: Postscript) -> Asked {
         Asked {
             stream,
             is_said_empty,
@@ -50,22 +50,22 @@ impl Asked {
     }
 
     /// Whether there is no body, as far as is known by now.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::lane) fn is_empty(&self) -> bool {
         self.read == 0 && self.is_done()
     }
 
     /// Whether there is no more to read.
-    pub(super) fn is_done(&self) -> bool {
+    pub(in crate::lane) fn is_done(&self) -> bool {
         self.has_ended || self.is_said_empty || self.stream.is_end_stream()
     }
 
     /// Keeps what is read from now on.
-    pub(super) fn keep(&mut self) {
+    pub(in crate::lane) fn keep(&mut self) {
         self.kept.get_or_insert_with(|| FixedBuffer::new(KEPT));
     }
 
     /// The next bytes; `None` at the end, when the fields after them are there as well. May be given up and taken up again.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
+    pub(in crate::lane) async fn next(&mut self) -> Result<Option<Bytes>> {
         let Some(patience) = self.patience else { return poll_fn(|cx| self.poll_next(cx)).await };
         match timeout(patience, poll_fn(|cx| self.poll_next(cx))).await {
             Ok(next) => next,
@@ -95,7 +95,7 @@ impl Asked {
     }
 
     /// Reads what is left, and drops it.
-    pub(super) async fn drain(&mut self) -> Result<()> {
+    pub(in crate::lane) async fn drain(&mut self) -> Result<()> {
         let time = self.drain_time;
         let all = async {
             while !self.is_done() {

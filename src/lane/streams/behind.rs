@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::SendResponse;
+use http::header::CONTENT_LENGTH;
 use http::{Method, Request};
 use pingora::apps::HttpServerApp;
 use pingora::connectors::http::custom;
@@ -15,9 +16,11 @@ use pingora::server::ShutdownWatch;
 
 use super::super::DRAIN_TIME;
 use super::super::front::Uncached;
+use super::super::session::Exchange;
 use super::super::wrapped::wrapped;
 use super::active::Busy;
-use super::session::StreamSession;
+use super::answer::Answer;
+use super::asked::Asked;
 use crate::bypass::Bypass;
 use crate::caller::Link;
 use crate::edge::Edge;
@@ -52,8 +55,11 @@ where
         busy: Busy,
     ) {
         let (pace, postscript) = (Pace::default(), Postscript::of_requests());
-        let session = StreamSession::new(request, respond, self.digest.clone(), pace.clone(), postscript.clone());
-        let session = self.set_up(session);
+        let (head, body) = request.into_parts();
+        let is_said_empty = head.headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let asked = Asked::new(body, is_said_empty, postscript.clone());
+        let answer = Answer::new(respond, pace.clone());
+        let session = self.set_up(Exchange::new(head.into(), Some(asked), answer, self.digest.clone()));
         let (is_short, key) = match uncached {
             // The cache has no part in it.
             Uncached::No => (!matches!(session.req_header().method, Method::GET | Method::HEAD), None),
@@ -73,7 +79,7 @@ where
         drop(busy);
     }
 
-    fn set_up(&self, session: StreamSession) -> ServerSession {
+    fn set_up(&self, session: Exchange<Answer>) -> ServerSession {
         let mut session = ServerSession::new_custom(Box::new(session));
         let snapshot = self.edge.peek();
         let timeouts = &snapshot.config().server.timeouts;
