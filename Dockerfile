@@ -8,7 +8,8 @@
 # One release for both stages, so that the binary finds the C library it was linked against.
 ARG DEBIAN=bookworm
 
-FROM rust:1.95-${DEBIAN} AS build
+# The compiler that the profile in benches/pgo is of: for another one it fits nothing.
+FROM rust:1.95.0-${DEBIAN} AS build
 # pingora's zlib-ng is built by cmake.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends cmake \

@@ -42,10 +42,12 @@ conformance-update: suite-deps build $(SUITE)/node_modules/.installed ## The sam
 	@node $(SUITE)/run.mjs --binary $(BINARY) --update
 
 build: deps ## Build the release binary, target/release/hedgerow
+	@cksum Cargo.toml Cargo.lock rust-toolchain.toml | cmp -s - benches/pgo/recorded \
+		|| echo "the profile is of another Cargo.toml, Cargo.lock or toolchain, and may fit little: make pgo renews it" >&2
 	cargo build --release --locked
 
-pgo: deps ## Build target/pgo/hedgerow, guided by what a release binary is seen to do under load (half an hour)
-	@benches/pgo
+pgo: deps ## Renew the profile that guides release builds, benches/pgo/hedgerow.profdata (15 minutes)
+	@benches/pgo/record
 
 fmt: ## Format the code
 	cargo fmt --all

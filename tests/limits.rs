@@ -188,6 +188,7 @@ async fn what_is_no_request_is_answered_400() {
         ("two targets", "GET /a /b HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("a target with a control character", "GET /a\x01b HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("a target that climbs", "GET /a/../../b HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("the whole server for other than its options", "GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("a target with a fragment", "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("no slash", "GET a HTTP/1.1\r\nHost: a\r\n\r\n"),
         ("a line without a colon", "GET /a HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n"),

@@ -1,7 +1,7 @@
 //! Hit ratio of the store with its two kinds of admission, on traces of Zipf popularity with one-hit wonders.
 //!
-//! Each trace is the same for both (fixed seed); the store is the real one, moka's hasher included, whose seed differs from
-//! run to run and moves a figure by a few hundredths. The first third of a trace warms the store and is not counted.
+//! Each trace is the same for both and at each run (fixed seed, and keys hashed without a secret); the store is the real one.
+//! The first third of a trace warms the store and is not counted.
 #![allow(clippy::print_stdout, clippy::expect_used, missing_docs, reason = "a bench")]
 
 mod common;

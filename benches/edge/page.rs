@@ -22,10 +22,9 @@ pub(crate) struct Page {
     pub(crate) figures: Vec<Figure>,
 }
 
-/// Which build it is, by where the two builds of the project are.
+/// Which build it is, by where it is.
 fn build(binary: &Path) -> &'static str {
     match binary.parent().and_then(Path::file_name).and_then(|folder| folder.to_str()) {
-        Some("pgo") => "that of `make pgo`",
         Some("release") => "that of `make build`",
         _ => "a build of its own",
     }

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::Uri;
 use http::header::{CONTENT_LENGTH, HOST, UPGRADE};
+use http::{Method, Uri};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -17,7 +17,7 @@ use crate::cache::{self, device};
 use crate::caller::Client;
 use crate::config;
 use crate::telemetry::Termination;
-use crate::uri;
+use crate::uri::{self, BadTarget};
 
 /// An answer we give ourselves.
 #[derive(Debug)]
@@ -141,6 +141,10 @@ fn host(request: &RequestHeader) -> Result<(String, Option<u16>), Refusal> {
 /// Rewrites the target into its normal form and returns the path.
 fn target(request: &mut RequestHeader) -> Result<String, Refusal> {
     let raw = std::str::from_utf8(request.raw_path()).map_err(|_| bad_request("target"))?.to_owned();
+    // The whole server can only be asked for its options (RFC 9112 §3.2.4).
+    if raw == "*" && request.method != Method::OPTIONS {
+        return Err(bad_request(BadTarget::Form.as_str()));
+    }
     let target = uri::normalise(&raw).map_err(|e| bad_request(e.as_str()))?;
     let path = target.path.clone().into_owned();
     let whole = match &target.query {

@@ -226,32 +226,48 @@ impl Segment {
 }
 
 /// A complete body, or what there is of one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Body {
-    segments: Arc<[Segment]>,
+    segments: Segments,
+}
+
+/// What is in one segment, as most bodies are, is found without another step through memory: with many entries each step is
+/// a wait.
+#[derive(Clone, Debug)]
+enum Segments {
+    One(Segment),
+    Many(Arc<[Segment]>),
 }
 
 impl Body {
     /// The body that `segments` make, which are in order and do not overlap. Those of a complete body follow each other
     /// from 0 without gaps.
     pub(super) fn new(segments: Vec<Segment>) -> Body {
-        Body { segments: segments.into() }
+        let segments = match <[Segment; 1]>::try_from(segments) {
+            Ok([only]) => Segments::One(only),
+            Err(segments) => Segments::Many(segments.into()),
+        };
+        Body { segments }
     }
 
     /// Its length in bytes.
     pub(super) fn len(&self) -> u64 {
-        self.segments.last().map_or(0, Segment::end)
+        self.segments().last().map_or(0, Segment::end)
     }
 
     /// What it is made of, in order.
     pub(super) fn segments(&self) -> &[Segment] {
-        &self.segments
+        match &self.segments {
+            Segments::One(only) => std::slice::from_ref(only),
+            Segments::Many(segments) => segments,
+        }
     }
 
     /// Its bytes from `at` on, segment by segment.
     pub(super) fn from(&self, at: u64) -> impl Iterator<Item = &[u8]> {
-        let first = self.segments.partition_point(|s| s.end() <= at);
-        self.segments[first..].iter().map(move |segment| {
+        let segments = self.segments();
+        let first = segments.partition_point(|s| s.end() <= at);
+        segments[first..].iter().map(move |segment| {
             // At most the length of `bytes`, which is a usize.
             let skipped = at.saturating_sub(segment.start) as usize;
             segment.bytes.get(skipped..).unwrap_or_default()
@@ -260,16 +276,17 @@ impl Body {
 
     /// Where its bytes are, in order.
     pub(super) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
-        self.segments.iter().map(Segment::span)
+        self.segments().iter().map(Segment::span)
     }
 
     pub(super) fn weight(&self) -> u64 {
-        self.segments.iter().map(|segment| allocated(segment.bytes.len() as u64) + SEGMENT_OVERHEAD).sum()
+        self.segments().iter().map(|segment| allocated(segment.bytes.len() as u64) + SEGMENT_OVERHEAD).sum()
     }
 
     /// The bytes from `at` to the end of their segment, but not beyond `end`; `None` where there are none.
     pub(super) fn piece(&self, at: u64, end: u64) -> Option<Bytes> {
-        let segment = self.segments.get(self.segments.partition_point(|s| s.end() <= at))?;
+        let segments = self.segments();
+        let segment = segments.get(segments.partition_point(|s| s.end() <= at))?;
         (segment.start <= at && at < end).then(|| segment.piece(at, end))
     }
 }

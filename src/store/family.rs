@@ -10,14 +10,17 @@ use parking_lot::Mutex;
 use pingora::cache::key::HashBinary;
 
 use super::entry::{Place, Stored};
+use super::hashed::AsIs;
 use super::meta::Serial;
 use super::shard;
 
 /// Secondary slots by resource.
 #[derive(Debug)]
 pub(super) struct Families {
-    shards: Vec<Mutex<HashMap<HashBinary, Vec<Member>>>>,
+    shards: Vec<Mutex<Shard>>,
 }
+
+type Shard = HashMap<HashBinary, Vec<Member>, AsIs>;
 
 #[derive(Clone, Copy, Debug)]
 struct Member {
@@ -79,7 +82,7 @@ impl Families {
         self.shard(primary).lock().get(primary).map_or(0, |members| members.iter().filter(|m| m.parts).count())
     }
 
-    fn shard(&self, primary: &HashBinary) -> &Mutex<HashMap<HashBinary, Vec<Member>>> {
+    fn shard(&self, primary: &HashBinary) -> &Mutex<Shard> {
         &self.shards[shard::of(primary)]
     }
 }

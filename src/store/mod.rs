@@ -22,6 +22,7 @@ mod family;
 mod fill;
 mod flow;
 mod form;
+mod hashed;
 mod head;
 mod hit;
 mod label;

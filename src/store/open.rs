@@ -9,6 +9,7 @@ use pingora::cache::key::HashBinary;
 
 use super::entry::Place;
 use super::fill::Fill;
+use super::hashed::AsIs;
 use super::meta::Serial;
 use super::shard;
 
@@ -27,7 +28,7 @@ pub(super) struct Open {
 }
 
 /// The fills of the resources that share a lock.
-pub(super) type Shard = HashMap<HashBinary, Vec<Arc<Fill>>>;
+pub(super) type Shard = HashMap<HashBinary, Vec<Arc<Fill>>, AsIs>;
 
 impl Default for Open {
     fn default() -> Self {

@@ -16,12 +16,12 @@
 //! what was asked for before the oldest that is kept is not stored.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
 
+use super::hashed::AsIs;
 use super::label::{Hashes, Label, Standing};
 use crate::cache::purge::{Glob, Name, Url};
 
@@ -105,22 +105,6 @@ impl Strike {
     }
 }
 
-/// Keys are hashes already.
-#[derive(Debug, Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[derive(Debug)]
 enum Pattern {
     Prefix(Url),
@@ -138,7 +122,7 @@ impl Pattern {
 
 #[derive(Debug)]
 struct Book {
-    hashed: HashMap<u64, Strike, BuildHasherDefault<AsIs>>,
+    hashed: HashMap<u64, Strike, AsIs>,
     /// Oldest first.
     patterns: VecDeque<(Strike, Pattern)>,
     all: Strike,

@@ -25,9 +25,10 @@ use pingora::cache::key::HashBinary;
 
 use super::entry::Stored;
 use super::family::Families;
+use super::hashed::AsIs;
 use super::room::Shares;
 
-type Entries = Cache<HashBinary, Arc<Stored>>;
+type Entries = Cache<HashBinary, Arc<Stored>, AsIs>;
 
 /// Where an entry was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Shelf {
                         exit.take(&entry);
                     }
                 })
-                .build()
+                .build_with_hasher(AsIs::default())
         };
         let main = (shares.main() > 0).then(|| build(shares.main(), EvictionPolicy::tiny_lfu()));
         let side = build(shares.side, EvictionPolicy::lru());
