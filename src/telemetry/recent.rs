@@ -9,7 +9,7 @@ use std::time::Duration;
 use histogram::{AtomicHistogram, Bucket, Config, Histogram};
 use parking_lot::Mutex;
 
-use super::page::Latencies;
+use super::sample::Latencies;
 use super::shards::Sharded;
 use super::sparse::Sparse;
 use crate::units::Tick;
